@@ -1,0 +1,16 @@
+"""Checks of what a user wrote; every message names the field and what it may be."""
+
+from collections.abc import Iterable
+
+
+def check_range(field: str, value: object, low: int, high: int) -> None:
+    """Raise ValueError unless `value` is an integer in low..high."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{field} must be an integer in {low}..{high}, not {value!r}")
+
+
+def check_choice(field: str, value: object, allowed: Iterable[object]) -> None:
+    """Raise ValueError unless `value` is one of `allowed`."""
+    options = list(allowed)
+    if value not in options:
+        raise ValueError(f"{field} must be one of {', '.join(map(str, options))}, not {value!r}")

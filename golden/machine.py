@@ -1,0 +1,275 @@
+"""The description of a machine: its arithmetic, its array, and the latencies that follow from them.
+
+RTL, simulator, documents and command line read this one object.  hw builds to the latencies, its tests measure that it
+does; sim reads them.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+from quaver.golden.arithmetic import OPERAND_PRECISION_MAX, Accumulator, Arithmetic
+from quaver.golden.catalog import E4M3, E5M2, format_named
+from quaver.golden.errors import check_choice, check_range
+from quaver.golden.formats import Format
+from quaver.golden.rounding import Rounding
+
+Dataflow = Literal["ws"]
+Technology = Literal["45nm"]
+RANDOM_BITS_MAX = 16
+MAC_DEPTH_MAX = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A weight-stationary array of `rows` x `columns` MACs with its accumulators.
+
+    Raises
+    ------
+    ValueError
+        If a field is out of its range; the message names the field and what is allowed.
+    """
+
+    name: str = "machine"
+    """Name in reports."""
+    rows: int = 16
+    """Rows of the array: the products that a column adds up in one pass, 1 to 1024."""
+    columns: int = 16
+    """Columns of the array: the outputs per beat, 1 to 1024."""
+    dataflow: Dataflow = "ws"
+    """`ws`: weights stay in the array, activations stream through it."""
+    a_formats: tuple[Format, ...] = (E4M3, E5M2)
+    """Formats of the activations, one chosen at run time by its index."""
+    b_formats: tuple[Format, ...] = (E4M3, E5M2)
+    """Formats of the weights, likewise."""
+    inner: Accumulator = Accumulator()
+    """Sum within a chunk: the adders of the array."""
+    outer: Accumulator = Accumulator()
+    """Sum of chunks: the adders below the array."""
+    chunk: int = 64
+    """Products per inner sum; divides `rows` or is a multiple of it."""
+    seed: int = 0
+    """Seed of all random generators."""
+    mac_depth: int = 4
+    """Registers from operands to sum in one MAC, 1 to 7."""
+    accumulator_depth: int = 1024
+    """Rows of outer sums that are kept: the largest M of a tile, 2 to 65536."""
+    clock_mhz: float = 500.0
+    """Clock that turns cycles into seconds."""
+    technology: Technology = "45nm"
+    """Table of energies."""
+
+    def __post_init__(self) -> None:
+        check_range("rows", self.rows, 1, 1024)
+        check_range("columns", self.columns, 1, 1024)
+        check_choice("dataflow", self.dataflow, get_args(Dataflow))
+        check_range("chunk", self.chunk, 1, 1 << 20)
+        if self.rows % self.chunk and self.chunk % self.rows:
+            raise ValueError(f"chunk must divide rows = {self.rows} or be a multiple of it, not {self.chunk}")
+        check_range("seed", self.seed, 0, (1 << 32) - 1)
+        check_range("mac_depth", self.mac_depth, 1, MAC_DEPTH_MAX)
+        check_range("accumulator_depth", self.accumulator_depth, 2, 1 << 16)
+        check_choice("technology", self.technology, get_args(Technology))
+        if isinstance(self.clock_mhz, bool) or not isinstance(self.clock_mhz, int | float) or not self.clock_mhz > 0:
+            raise ValueError(f"clock_mhz must be a number above 0, not {self.clock_mhz!r}")
+        for field, formats in (("a_formats", self.a_formats), ("b_formats", self.b_formats)):
+            if not formats or len(set(formats)) != len(formats):
+                raise ValueError(f"{field} must name at least one format, each once, not {[f.name for f in formats]}")
+            for fmt in formats:
+                check_range(f"{field}: significant bits of {fmt}", fmt.precision, 1, OPERAND_PRECISION_MAX)
+        for field, accumulator in (("inner", self.inner), ("outer", self.outer)):
+            check_choice(f"specials of {field}.format", accumulator.format.specials, ("ieee", "dlfloat"))
+            if accumulator.rounding.stochastic:
+                check_range(f"{field}.random_bits", accumulator.rounding.random_bits, 1, RANDOM_BITS_MAX)
+
+    # ------------------------------------------------------------------------------------------------ what it computes
+
+    def arithmetic(self, a: Format | None = None, b: Format | None = None) -> Arithmetic:
+        """The arithmetic of a GEMM with operand formats `a` and `b`, by default the machine's first ones."""
+        a, b = a or self.a_formats[0], b or self.b_formats[0]
+        check_choice("format of a", a, self.a_formats)
+        check_choice("format of b", b, self.b_formats)
+        return Arithmetic(a=a, b=b, inner=self.inner, outer=self.outer, chunk=self.chunk, seed=self.seed)
+
+    # --------------------------------------------------------------------------------------------- how it is laid out
+
+    @cached_property
+    def segments(self) -> int:
+        """Chunk sums that a column makes in one pass: rows / chunk, or 1."""
+        return max(1, self.rows // self.chunk)
+
+    @cached_property
+    def segment_rows(self) -> int:
+        """Rows per segment."""
+        return self.rows // self.segments
+
+    @cached_property
+    def passes_per_chunk(self) -> int:
+        """K tiles per chunk where rows divide chunk: the inner sum returns to the top in between."""
+        return max(1, self.chunk // self.rows)
+
+    # --------------------------------------------------------------------------------------------------- its latencies
+
+    @cached_property
+    def product_latency(self) -> int:
+        """Registers between a MAC's operands and the entry of its sum."""
+        return 0 if self.mac_depth == 1 else 1
+
+    @cached_property
+    def adder_latency(self) -> int:
+        """Registers from a sum's entry to its exit, in a MAC and in an outer adder: the distance from row to row."""
+        return self.mac_depth - self.product_latency
+
+    def row_skew(self, row: int) -> int:
+        """Cycles by which `row` works later than row 0.  All segments work at once; each outer adder takes its time."""
+        segment, within = divmod(row, self.segment_rows)
+        return (within + segment) * self.adder_latency
+
+    @cached_property
+    def foot_cycle(self) -> int:
+        """Cycles from accepting an activation to its first segment's sum at the foot of column 0."""
+        return 2 + self.product_latency + self.segment_rows * self.adder_latency
+
+    @cached_property
+    def store_cycle(self) -> int:
+        """Cycles from accepting an activation to the outer sum at the end of column 0's chain."""
+        return self.foot_cycle + self.segments * self.adder_latency
+
+    @cached_property
+    def latency(self) -> int:
+        """Cycles from accepting an activation of the last K tile to its output beat, at the earliest."""
+        return self.store_cycle + (self.columns - 1) + 2
+
+    @cached_property
+    def load_cycles(self) -> int:
+        """Cycles to load a tile's weights: one column per beat."""
+        return self.columns
+
+    @cached_property
+    def round_trip(self) -> int:
+        """Cycles after which a sum is back for the next K tile, the write and the read of its memory included."""
+        outer = self.segments * self.adder_latency + 2
+        inner = self.rows * self.adder_latency + 2 if self.passes_per_chunk > 1 else 0
+        return max(inner, outer)
+
+    @cached_property
+    def output_depth(self) -> int:
+        """Depth of the output buffer, a power of two: what is in flight when beats leave as fast as they come."""
+        return 1 << (self.latency + 1).bit_length()
+
+    # -------------------------------------------------------------------------------------------------- where it's from
+
+    def to_dict(self) -> dict[str, object]:
+        """The machine as the TOML file that describes it would be parsed; `from_dict` reads it back."""
+
+        def accumulator(acc: Accumulator) -> dict[str, object]:
+            return {
+                "format": acc.format.name,
+                "rounding": acc.rounding.mode,
+                "random_bits": acc.rounding.random_bits,
+                "overflow": acc.overflow,
+            }
+
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return plain | {
+            "a_formats": [f.name for f in self.a_formats],
+            "b_formats": [f.name for f in self.b_formats],
+            "inner": accumulator(self.inner),
+            "outer": accumulator(self.outer),
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of everything but the name: equal machines have equal digests."""
+        content = {key: value for key, value in self.to_dict().items() if key != "name"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, object], **defaults: object) -> "Machine":
+        """Build a machine from a parsed TOML file; `defaults` stand in for absent keys.
+
+        Raises
+        ------
+        ValueError
+            For an unknown key or a bad value, with the key in the message.
+        """
+        readers: dict[str, Callable[[str, object], object]] = {
+            "a_formats": _formats,
+            "b_formats": _formats,
+            "inner": _accumulator,
+            "outer": _accumulator,
+        }
+        check_keys("key", table, [f.name for f in fields(cls)])
+        values = {key: readers[key](key, value) if key in readers else value for key, value in table.items()}
+        return cls(**(defaults | values))  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, preset_or_path: str) -> "Machine":
+        """A preset by its name, or a machine from a TOML file.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset or file, the file is no TOML, or it describes no machine.
+        """
+        if preset_or_path in PRESETS:
+            return PRESETS[preset_or_path]
+        path = Path(preset_or_path)
+        if path.suffix != ".toml":
+            raise ValueError(f"machine must be one of {', '.join(PRESETS)}, or a .toml file, not {preset_or_path!r}")
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not a TOML file: {error}") from error
+        try:
+            return cls.from_dict(table, name=path.stem)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def check_keys(what: str, table: Mapping[str, object], allowed: list[str]) -> None:
+    for key in table:
+        check_choice(what, key, allowed)
+
+
+def _formats(field: str, value: object) -> tuple[Format, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{field} must be a list of format names, not {value!r}")
+    return tuple(format_named(name, field) for name in value)
+
+
+def _accumulator(field: str, value: object) -> Accumulator:
+    if not isinstance(value, dict):
+        raise ValueError(f"{field} must be a table, not {value!r}")
+    check_keys(f"key of {field}", value, ["format", "rounding", "random_bits", "overflow"])
+    default = Accumulator()
+    try:
+        return Accumulator(
+            format=format_named(value.get("format", default.format.name)),
+            rounding=Rounding(mode=value.get("rounding", "rne"), random_bits=value.get("random_bits", 0)),
+            overflow=value.get("overflow", default.overflow),
+        )
+    except ValueError as error:
+        raise ValueError(f"{field}.{error}") from error
+
+
+_CLOUD = Machine(name="cloud", rows=128, columns=128, chunk=64, mac_depth=4, accumulator_depth=1024, clock_mhz=1000.0)
+
+PRESETS: dict[str, Machine] = {
+    machine.name: machine
+    for machine in (
+        Machine(name="tiny", rows=4, columns=4, chunk=4, mac_depth=2, accumulator_depth=16, clock_mhz=50.0),
+        Machine(name="ecp5", rows=8, columns=8, chunk=64, mac_depth=6, accumulator_depth=256, clock_mhz=100.0),
+        Machine(name="edge", rows=16, columns=16, chunk=64, mac_depth=4, accumulator_depth=1024, clock_mhz=500.0),
+        replace(_CLOUD, name="rapid", rows=64, columns=64),
+        _CLOUD,
+    )
+}
+"""The named machines."""
