@@ -1,0 +1,260 @@
+"""The fused aligner, adder, normaliser and rounder: acc' = round(acc + addend), one rounding of the exact sum."""
+
+from types import SimpleNamespace
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from quaver.golden import Accumulator
+from quaver.hw.decoder import unpack
+from quaver.hw.pipeline import cut
+from quaver.hw.unpacked import Unpacked
+
+
+class Adder(wiring.Component):
+    """Add a number to a sum kept in codes of `accumulator.format`, and round once.
+
+    Latency: `Machine.adder_latency` of a machine whose `mac_depth` is `depth`.  Throughput: one sum per cycle.
+
+    Parameters
+    ----------
+    addend_shape:
+        Shape of the number.  Its significand may have leading zeros only as `headroom` says, or where the accumulator
+        is as coarse at that exponent (subnormals that both share).
+    accumulator:
+        Format, rounding and overflow of the sum.
+    depth:
+        `mac_depth`: where the registers are (`CUTS`).
+
+    Members
+    -------
+    sum:
+        Code of the sum so far.
+    addend:
+        What is added.
+    word:
+        Random word, for stochastic rounding only.
+    result:
+        Code of the rounded sum.
+    """
+
+    def __init__(self, addend_shape: Unpacked, accumulator: Accumulator, depth: int) -> None:
+        self.addend_shape = addend_shape
+        self.accumulator = accumulator
+        self.depth = depth
+        members = {
+            "sum": In(accumulator.format.bits),
+            "addend": In(addend_shape.layout),
+            "result": Out(accumulator.format.bits),
+        }
+        if accumulator.rounding.stochastic:
+            members["word"] = In(accumulator.rounding.random_bits)
+        super().__init__(members)
+
+    @property
+    def window(self) -> int:
+        """Width of the aligned addition, without its sticky bit.
+
+        Behind a cancellation by more than one binade the sum is exact and all of it must be inside; otherwise the
+        leading one is at most 1 + headroom below the top, and the precision plus the bits that decide the rounding
+        follow it.
+        """
+        shape, fmt = self.addend_shape, self.accumulator.format
+        deciding = max(1, self.accumulator.rounding.random_bits)
+        return max(fmt.precision + 1 + shape.headroom + deciding, shape.significand_bits + 2, fmt.precision + 2)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        fmt, window = self.accumulator.format, self.window
+        gradual = fmt.subnormals == "gradual"
+        word = self.word if self.accumulator.rounding.stochastic else Const(0, 0)
+
+        # Exponents count in the accumulator's biased field from here on.
+        acc = unpack(m, self.sum, fmt, Unpacked.of_sum(fmt, normalised=False))
+        addend = self.addend
+        offset = self.addend_shape.low + fmt.bias
+
+        # Compare: which one is big, and by how many binades.  A zero addend has no exponent and is never big.
+        widest = max(abs(offset), (1 << len(addend.exponent)) + abs(offset), 1 << len(acc.exponent))
+        difference = Signal(signed(widest.bit_length() + 2))
+        m.d.comb += difference.eq(addend.exponent + offset - acc.exponent)
+        lead = 1 + self.addend_shape.headroom if self.addend_shape.normalised else len(addend.significand)
+        addend_zero = ~addend.significand[-lead:].any()
+        addend_big = ~difference[-1] & ~addend_zero
+        acc_aligned = Cat(Const(0, window - fmt.precision), acc.significand)
+        addend_aligned = Cat(Const(0, window - self.addend_shape.significand_bits), addend.significand)
+        special = self._special(acc, addend)
+        top = Signal(signed(len(difference)))
+        m.d.comb += top.eq(Mux(addend_big, addend.exponent + offset, acc.exponent))
+        s = cut(
+            m,
+            self.depth,
+            "compare",
+            # If acc is big, the distance is -difference = ~difference + 1: the 1 is wired.
+            distance=(difference ^ difference[-1].replicate(len(difference)))[:-1],
+            big=Mux(addend_big, addend_aligned, acc_aligned),
+            small=Mux(addend_big, acc_aligned, addend_aligned >> 1),
+            lost=Mux(addend_big, Const(0, 1), addend_aligned[0]),
+            top=top,
+            sign=Mux(addend_big, addend.sign, acc.sign),
+            opposite=addend.sign ^ acc.sign,
+            special=special,
+            word=word,
+        )
+
+        # Shift: what leaves the window is remembered as one sticky bit.
+        kept, sticky = _shift_right(m, s.small, s.lost, s.distance)
+        s = cut(
+            m,
+            self.depth,
+            "shift",
+            big=s.big,
+            small=Cat(sticky, kept),
+            top=s.top,
+            sign=s.sign,
+            opposite=s.opposite,
+            special=s.special,
+            word=s.word,
+        )
+
+        # Add: one bit more for the carry, one for the sign.
+        total = Signal(window + 3)
+        big, small = Cat(Const(0, 1), s.big), Cat(s.small, Const(0, 2))
+        m.d.comb += total.eq(big + (small ^ s.opposite.replicate(len(total))) + s.opposite)
+        s = cut(
+            m,
+            self.depth,
+            "add",
+            total=total,
+            top=s.top,
+            sign=s.sign,
+            opposite=s.opposite,
+            special=s.special,
+            word=s.word,
+        )
+        negative = s.total[-1]
+        magnitude = Signal(window + 2)
+        m.d.comb += magnitude.eq((s.total ^ negative.replicate(len(s.total))) + negative)
+        s = cut(
+            m,
+            self.depth,
+            "negate",
+            magnitude=magnitude,
+            top=s.top,
+            sign=s.sign ^ negative,
+            opposite=s.opposite,
+            special=s.special,
+            word=s.word,
+        )
+
+        # Normalise: the carry position is one binade above the top; subnormals stop at the lowest binade.
+        exponent = Signal(signed(len(s.top) + 1))
+        m.d.comb += exponent.eq(s.top + 1)
+        normal, exponent = _normalise(m, s.magnitude, exponent, gradual)
+        # An exactly cancelled sum is +0; two zeros of one sign keep it.
+        zero = ~normal.any() if gradual else ~normal[-1]
+        s = cut(
+            m,
+            self.depth,
+            "normalise",
+            normal=normal,
+            exponent=exponent,
+            sign=s.sign & ~(s.opposite & zero),
+            zero=zero,
+            special=s.special,
+            word=s.word,
+        )
+
+        magnitude, over, under = _round(m, s, self.accumulator)
+        m.d.sync += self.result.eq(_select(s, magnitude, over, under, self.accumulator))
+        return m
+
+    def _special(self, acc: Value, addend: Value) -> Value:
+        """Flags: NaN, Inf, sign of the Inf."""
+        nan = acc.nan | addend.nan | (acc.inf & addend.inf & (acc.sign ^ addend.sign))
+        return Cat(nan, acc.inf | addend.inf, Mux(acc.inf, acc.sign, addend.sign))
+
+
+def _shift_right(m: Module, value: Value, lost: Value, distance: Value) -> tuple[Value, Value]:
+    """`value` >> `distance`, and whether a one was lost on the way."""
+    width = len(value)
+    steps = (width - 1).bit_length()
+    far = distance[steps:].any()
+    sticky = lost
+    for step in reversed(range(steps)):
+        amount = 1 << step
+        sticky = sticky | (distance[step] & value[:amount].any())
+        shifted = Signal(width, name=f"shifted_{amount}")
+        m.d.comb += shifted.eq(Mux(distance[step], value >> amount, value))
+        value = shifted
+    return value & ~far.replicate(width), sticky | (far & value.any())
+
+
+def _normalise(m: Module, value: Value, exponent: Value, gradual: bool) -> tuple[Value, Value]:
+    """Shift leading zeros out and count the exponent down; `gradual` stops at exponent 1."""
+    width = len(value)
+    room = exponent - 1
+    for step in reversed(range((width - 1).bit_length())):
+        amount = 1 << step
+        go = ~value[-amount:].any() if amount < width else Const(0, 1)
+        if gradual:
+            go = go & (room >= amount)
+        shifted = Signal(width, name=f"normal_{amount}")
+        m.d.comb += shifted.eq(Mux(go, value << amount, value))
+        rest = Signal(signed(len(room)), name=f"room_{amount}")
+        m.d.comb += rest.eq(room - (go << step))
+        value, room = shifted, rest
+    return value, room + 1
+
+
+def _round(m: Module, s: SimpleNamespace, accumulator: Accumulator) -> tuple[Value, Value, Value]:
+    """Magnitude code of the rounded number, whether it is too large, and whether it is zero."""
+    fmt, rounding = accumulator.format, accumulator.rounding
+    fraction, rest = s.normal[-1 - fmt.mantissa_bits : -1], s.normal[: -1 - fmt.mantissa_bits]
+    hidden = s.normal[-1]
+    gradual = fmt.subnormals == "gradual"
+    field = s.exponent & hidden.replicate(len(s.exponent)) if gradual else s.exponent
+    match rounding.mode:
+        case "rne":
+            up: Value = rest[-1] & (rest[:-1].any() | fraction[0])
+        case "rha":
+            up = rest[-1]
+        case _:
+            up = Const(0, 1)
+    # A code counts ulps: a carry out of the fraction is the right carry into the exponent.
+    code = Signal(signed(len(fraction) + len(field)))
+    if rounding.stochastic:
+        r = rounding.random_bits
+        tail = Signal(signed(len(code) + r))
+        m.d.comb += [tail.eq(Cat(rest[-r:], fraction, field) + s.word), code.eq(tail[r:])]
+    else:
+        m.d.comb += code.eq(Cat(fraction, field) + up)
+
+    magnitude = code[: fmt.bits - 1]
+    beyond = code[fmt.bits - 1 : -1].any()
+    all_ones = magnitude[fmt.mantissa_bits :].all() if fmt.specials == "ieee" else magnitude.all()
+    over = ~code[-1] & (beyond | all_ones)
+    match fmt.subnormals:
+        case "gradual":
+            under: Value = Const(0, 1)
+        case "flush":
+            under = code[-1] | ~code[fmt.mantissa_bits : -1].any() | s.zero
+        case "normal":
+            under = code[-1] | ~code[:-1].any() | s.zero
+    return magnitude, over, under
+
+
+def _select(s: SimpleNamespace, magnitude: Value, over: Value, under: Value, accumulator: Accumulator) -> Value:
+    """The code of the result: the rounded number, or one of the special cases."""
+    fmt = accumulator.format
+    nan, inf, inf_sign = s.special
+    assert fmt.nan_code is not None and fmt.inf_code is not None
+    infinite = Const(fmt.max_code if accumulator.saturate else fmt.inf_code, fmt.bits - 1)
+    largest = Const(fmt.max_code if accumulator.rounding.mode == "rtz" else infinite.value, fmt.bits - 1)
+    number = Mux(over, largest, magnitude & ~under.replicate(fmt.bits - 1))
+    number = Mux(nan, fmt.nan_code, Mux(inf, infinite, number))
+    sign = ~nan & Mux(inf, inf_sign, s.sign)
+    if fmt.specials == "dlfloat":  # neither zero nor the merged code has a sign
+        sign = sign & number.any() & ~number.all()
+    return Cat(number[: fmt.bits - 1], sign)

@@ -1,0 +1,74 @@
+"""One Verilog module per distinct component.
+
+Amaranth emits a module per instance: a 128 x 128 array would be 16,384 copies of one PE and minutes of elaboration.
+`place` puts a component into its parent either as a submodule, as always, or, where the platform is a `Design`, as an
+instance of a module that the design holds once.
+"""
+
+import re
+from collections.abc import Hashable
+
+from amaranth.back.rtlil import convert_fragment
+from amaranth.back.verilog import _convert_rtlil_text
+from amaranth.hdl import ClockSignal, Fragment, Instance, Module, ResetSignal, Value
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib import wiring
+
+
+class Design:
+    """A platform that collects the RTLIL of each distinct component; two are the same if class and arguments are."""
+
+    def __init__(self) -> None:
+        self._names: dict[Hashable, str] = {}
+        self._signatures: dict[str, wiring.Signature] = {}
+        self._rtlil: dict[str, str] = {}
+
+    def add(self, component_class: type[wiring.Component], *args: Hashable, name: str | None = None) -> str:
+        """Name of the module of `component_class(*args)`, elaborated at the first call."""
+        key = (component_class, *args)
+        if key not in self._names:
+            component = component_class(*args)
+            stem = name or "quaver_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", component_class.__name__).lower()
+            taken = sum(other == stem or other.rsplit("_", 1)[0] == stem for other in self._names.values())
+            self._names[key] = unique = f"{stem}_{taken}" if taken else stem
+            self._signatures[unique] = component.signature
+            ports = {path: (value, _DIRECTIONS[flow]) for path, value, flow in _flat_ports(component)}
+            fragment = Fragment.get(component, self)
+            self._rtlil[unique] = convert_fragment(fragment, ports, unique, emit_src=False)[0]
+        return self._names[key]
+
+    def instance(self, m: Module, label: str, module: str) -> wiring.PureInterface:
+        """Instantiate `module` in `m` as `label`; returns its ports, as a component has them."""
+        interface = self._signatures[module].create(path=(label,))
+        connections = [
+            ("i" if flow == wiring.In else "o", path, value) for path, value, flow in _flat_ports(interface)
+        ]
+        if re.search(r"(?m)^  wire width 1 input \d+  \\clk$", self._rtlil[module]):
+            connections += [("i", "clk", ClockSignal()), ("i", "rst", ResetSignal())]
+        m.submodules[label] = Instance(module, *connections)
+        return interface
+
+    def verilog(self) -> str:
+        """Verilog of all modules, children first."""
+        text = "\n".join(self._rtlil.values())
+        return _convert_rtlil_text(text, strip_internal_attrs=True)
+
+
+def place(
+    m: Module, platform: object, label: str, component_class: type[wiring.Component], *args: Hashable
+) -> wiring.Component | wiring.PureInterface:
+    """Put `component_class(*args)` into `m` as `label`; returns what has its ports as attributes."""
+    if isinstance(platform, Design):
+        return platform.instance(m, label, platform.add(component_class, *args))
+    m.submodules[label] = component = component_class(*args)
+    return component
+
+
+_DIRECTIONS = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
+
+
+def _flat_ports(interface: wiring.Component | wiring.PureInterface) -> list[tuple[str, Value, wiring.Flow]]:
+    return [
+        ("__".join(map(str, path)), Value.cast(value), member.flow)
+        for path, member, value in interface.signature.flatten(interface)
+    ]
