@@ -1,1 +1,29 @@
+"""Cycle-level simulation: workloads, lowering to matrix products, the array's time, traffic and energy."""
 
+from quaver.sim.energy import TABLES, Energy, mac_energy
+from quaver.sim.layers import Conv2d, Linear
+from quaver.sim.lowering import Gemm, forward
+from quaver.sim.simulate import LayerResult, Simulation, simulate
+from quaver.sim.timing import gemm_cycles, utilization
+from quaver.sim.traffic import Traffic, traffic
+from quaver.sim.workloads import WORKLOADS, Workload, workload_named
+
+__all__ = [
+    "TABLES",
+    "WORKLOADS",
+    "Conv2d",
+    "Energy",
+    "Gemm",
+    "LayerResult",
+    "Linear",
+    "Simulation",
+    "Traffic",
+    "Workload",
+    "forward",
+    "gemm_cycles",
+    "mac_energy",
+    "simulate",
+    "traffic",
+    "utilization",
+    "workload_named",
+]

@@ -1,0 +1,90 @@
+"""The energy table against the published figures, and its use by hand."""
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from quaver.golden import PRESETS, Accumulator, format_named
+from quaver.golden.machine import Technology
+from quaver.sim.energy import TABLES, Energy, accumulator_bytes, gemm_energy, mac_energy
+from quaver.sim.layers import Linear
+from quaver.sim.lowering import Gemm, forward
+from quaver.sim.traffic import Traffic
+
+TINY = PRESETS["tiny"]
+NOTHING = Traffic(
+    weights=0, activations=0, outputs=0, accumulator_reads=0, accumulator_writes=0, dram_reads=0, dram_writes=0
+)
+
+
+def with_sums(name: str) -> Accumulator:
+    return Accumulator(format=format_named(name))
+
+
+def test_every_technology_has_a_table() -> None:
+    assert set(TABLES) == set(get_args(Technology))
+
+
+def test_published_figures() -> None:
+    """Horowitz, ISSCC 2014: 45 nm, in pJ; memories per 64 bits."""
+    table = TABLES["45nm"]
+    assert (table.multiply.picojoules, table.add_16.picojoules, table.add_32.picojoules) == (0.2, 0.4, 0.9)
+    assert [(capacity >> 10, entry.picojoules) for capacity, entry in table.sram] == [(8, 10), (32, 20), (1024, 100)]
+    assert {entry.bits for _, entry in table.sram} | {table.dram.bits} == {64}
+    assert table.dram.picojoules == 1300
+
+
+def test_every_entry_says_where_it_is_from() -> None:
+    for table in TABLES.values():
+        for entry in (table.multiply, table.add_16, table.add_32, table.dram, *(entry for _, entry in table.sram)):
+            assert "ISSCC 2014, 45 nm: " in entry.source
+            assert entry.note
+
+
+@pytest.mark.parametrize(
+    ("name", "picojoules"), [("e6m5", 0.6), ("dlfloat16", 0.6), ("bf16", 0.6), ("e8m13", 1.1), ("fp32", 1.1)]
+)
+def test_mac_by_the_width_of_its_sum(name: str, picojoules: float) -> None:
+    assert mac_energy(replace(TINY, inner=with_sums(name))) == pytest.approx(picojoules)
+
+
+def test_memory_by_its_capacity() -> None:
+    table = TABLES["45nm"]
+    per_access = [
+        table.sram_access(size).picojoules for size in (1, 8 << 10, (8 << 10) + 1, 32 << 10, 1 << 20, 1 << 21)
+    ]
+    assert per_access == [10, 10, 20, 20, 100, 100]
+    assert table.sram_access(8 << 10).per_byte == 1.25
+    assert table.dram.per_byte == 162.5
+
+
+def test_capacity_of_an_accumulator_memory() -> None:
+    """16 rows of 16-bit sums, twice; the sums of unfinished chunks join them where a chunk takes several passes."""
+    assert accumulator_bytes(TINY) == 2 * 16 * 2
+    assert accumulator_bytes(replace(TINY, chunk=8, inner=with_sums("fp32"))) == 2 * 16 * (2 + 4)
+
+
+def test_adders_of_both_levels() -> None:
+    """M = 3, K = 10, N = 2 in chunks of 4: 60 MACs, and 3 chunk sums per output."""
+    gemm = Gemm(name="g", m=3, k=10, n=2, input_elements=30, weight_elements=20, output_elements=6)
+    energy = gemm_energy(replace(TINY, outer=with_sums("fp32")), gemm, NOTHING)
+    assert (energy.sram, energy.dram) == (0, 0)
+    assert energy.mac == pytest.approx(60 * 0.6 + 18 * 0.9)
+
+
+def test_memories() -> None:
+    gemm = forward(Linear(name="fc", in_features=8, out_features=4), 3)
+    streams = replace(NOTHING, weights=8, activations=16, outputs=24)
+    assert gemm_energy(TINY, gemm, streams).sram == 6 * 20
+    accumulators = replace(NOTHING, accumulator_reads=8, accumulator_writes=16)
+    assert gemm_energy(TINY, gemm, accumulators).sram == 3 * 10
+    deep = replace(TINY, accumulator_depth=65536)
+    assert gemm_energy(deep, gemm, accumulators).sram == 3 * 100
+    assert gemm_energy(TINY, gemm, replace(NOTHING, dram_reads=8, dram_writes=16)).dram == 3 * 1300
+
+
+def test_sum_of_energies() -> None:
+    energy = Energy(mac=1, sram=2, dram=3) + Energy(mac=10, sram=20, dram=30)
+    assert energy == Energy(mac=11, sram=22, dram=33)
+    assert energy.total == 66
