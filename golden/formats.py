@@ -225,7 +225,8 @@ def to_float(codes: ArrayLike, fmt: Format) -> NDArray[np.float64]:
 
 def from_float(values: ArrayLike) -> Exact:
     """The exact values of an array of floats (any NumPy float type up to float64, ml_dtypes' types included)."""
-    v = np.asarray(values, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # widening a signalling NaN
+        v = np.asarray(values, dtype=np.float64)
     nan, inf = np.isnan(v), np.isinf(v)
     fraction, exponent = np.frexp(np.where(nan | inf, 0.0, np.abs(v)))
     significand = np.ldexp(fraction, 53).astype(np.int64)

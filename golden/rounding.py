@@ -139,7 +139,7 @@ def _rounds_up(
     """Whether the magnitude goes up, where `cut` > 0 bits of `significand` and the sticky tail below it are dropped."""
     shift = np.clip(cut, 1, _SHIFT_MAX)
     half = np.int64(1) << (shift - 1)
-    rest = significand & ((half << 1) - 1)
+    rest = significand & (((half - 1) << 1) | 1)
     match rounding.mode:
         case "rne":
             return (rest > half) | ((rest == half) & (sticky | (kept & 1 != 0)))
