@@ -1,0 +1,271 @@
+"""The arithmetic once more, as scalar statements on fractions.Fraction, and the cases on which golden is compared."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from quaver.golden import Format, encode, to_float
+
+
+class Real(NamedTuple):
+    """A real number with a signed zero, an infinity or a NaN."""
+
+    kind: str
+    negative: bool
+    magnitude: Fraction
+
+
+ZERO = Fraction(0)
+NAN = Real("nan", False, ZERO)
+
+
+def power_of_two(exponent: int) -> Fraction:
+    return Fraction(1 << exponent) if exponent >= 0 else Fraction(1, 1 << -exponent)
+
+
+def floor_log2(x: Fraction) -> int:
+    e = x.numerator.bit_length() - x.denominator.bit_length()
+    return e if power_of_two(e) <= x else e - 1
+
+
+class Law:
+    """Sections 1 to 4 of the definition, one scalar at a time."""
+
+    @staticmethod
+    @cache
+    def decode(code: int, fmt: Format) -> Real:
+        e_bits, m_bits, bias = fmt.exponent_bits, fmt.mantissa_bits, fmt.bias
+        negative = code >= 2 ** (e_bits + m_bits)
+        e, m = divmod(code % 2 ** (e_bits + m_bits), 2**m_bits)
+        all_ones = e == 2**e_bits - 1 and m == 2**m_bits - 1
+        if fmt.specials == "ieee" and e == 2**e_bits - 1:
+            return Real("inf", negative, ZERO) if m == 0 else Real("nan", negative, ZERO)
+        if fmt.specials in ("fn", "dlfloat") and all_ones:
+            return Real("nan", negative, ZERO)
+        if fmt.specials == "fnuz" and negative and e == m == 0:
+            return Real("nan", True, ZERO)
+        normal = power_of_two(e - bias) * (1 + Fraction(m, 2**m_bits))
+        if e > 0:
+            magnitude = normal
+        elif fmt.subnormals == "gradual":
+            magnitude = power_of_two(1 - bias) * Fraction(m, 2**m_bits)
+        elif fmt.subnormals == "flush":
+            magnitude = ZERO
+        else:
+            magnitude = normal if m else ZERO
+        if magnitude == 0 and fmt.specials in ("fnuz", "dlfloat"):
+            negative = False
+        return Real("finite", negative, magnitude)
+
+    @staticmethod
+    @cache
+    def largest(fmt: Format) -> Fraction:
+        """Largest finite number."""
+        top = 2**fmt.exponent_bits - 1 - fmt.bias
+        ulps = 2 ** (fmt.mantissa_bits + 1) - 1
+        if fmt.specials == "ieee":
+            if fmt.exponent_bits == 1:  # no number has a leading one
+                return power_of_two(1 - fmt.bias) * Fraction(2**fmt.mantissa_bits - 1, 2**fmt.mantissa_bits)
+            top -= 1
+        elif fmt.specials in ("fn", "dlfloat"):
+            if fmt.mantissa_bits == 0:  # the reserved code is a whole binade
+                top -= 1
+            else:
+                ulps -= 1
+        return power_of_two(top) * Fraction(ulps, 2**fmt.mantissa_bits)
+
+    @staticmethod
+    def code(negative: bool, magnitude: Fraction, fmt: Format) -> int:
+        """Code of a number that the format holds."""
+        sign = 2 ** (fmt.exponent_bits + fmt.mantissa_bits) if negative else 0
+        if magnitude == 0:
+            return 0 if fmt.specials in ("fnuz", "dlfloat") else sign
+        e = floor_log2(magnitude)
+        if e < 1 - fmt.bias and fmt.subnormals == "gradual":
+            field, m = 0, magnitude / power_of_two(1 - fmt.bias) * 2**fmt.mantissa_bits
+        else:
+            field, m = e + fmt.bias, (magnitude / power_of_two(e) - 1) * 2**fmt.mantissa_bits
+        assert m.denominator == 1
+        result = sign + field * 2**fmt.mantissa_bits + m.numerator
+        assert Law.decode(result, fmt) == Real("finite", negative, magnitude)
+        return result
+
+    @staticmethod
+    def nan(fmt: Format, negative: bool = False) -> int:
+        ones, m_bits = 2 ** (fmt.exponent_bits + fmt.mantissa_bits), fmt.mantissa_bits
+        sign = ones if negative else 0
+        match fmt.specials:
+            case "ieee":
+                return sign + ones - 2**m_bits + 2 ** (m_bits - 1)
+            case "fn":
+                return sign + ones - 1
+            case "dlfloat":
+                return ones - 1
+            case "fnuz":
+                return ones
+        raise AssertionError(f"{fmt} has no NaN")
+
+    @staticmethod
+    def infinite(negative: bool, fmt: Format, saturate: bool, from_infinity: bool) -> int:
+        """Code of a result that is too large, or infinite."""
+        if fmt.specials == "finite" or (saturate and not (fmt.specials == "fnuz" and from_infinity)):
+            return Law.code(negative, Law.largest(fmt), fmt)
+        if fmt.specials == "ieee":
+            return ((int(negative) + 1) * 2**fmt.exponent_bits - 1) * 2**fmt.mantissa_bits
+        return Law.nan(fmt, negative)
+
+    @staticmethod
+    def round(x: Real, fmt: Format, mode: str, bits: int = 0, word: int = 0, saturate: bool = False) -> int:
+        """Round `x` as a cast does: a NaN keeps its sign where the format has one."""
+        if x.kind == "nan":
+            return Law.nan(fmt, x.negative)
+        if x.kind == "inf":
+            return Law.infinite(x.negative, fmt, saturate, from_infinity=True)
+        result = ZERO
+        if x.magnitude:
+            e = floor_log2(x.magnitude)
+            if fmt.subnormals == "gradual":
+                e = max(e, 1 - fmt.bias)
+            ulp = power_of_two(e - fmt.mantissa_bits)
+            ulps, rest = divmod(x.magnitude, ulp)
+            rest /= ulp
+            match mode:
+                case "rne":
+                    up = rest > Fraction(1, 2) or (rest == Fraction(1, 2) and ulps % 2 == 1)
+                case "rha":
+                    up = rest >= Fraction(1, 2)
+                case "rtz":
+                    up = False
+                case "sr":
+                    up = (x.magnitude / ulp * 2**bits).__floor__() + word >= (ulps + 1) * 2**bits
+            result = (ulps + up) * ulp
+            smallest = {
+                "gradual": ZERO,
+                "flush": power_of_two(1 - fmt.bias),
+                "normal": power_of_two(-fmt.bias) * (1 + Fraction(1, 2**fmt.mantissa_bits)),
+            }
+            if result < smallest[fmt.subnormals]:
+                result = ZERO
+        if result > Law.largest(fmt):
+            if mode == "rtz":
+                result = Law.largest(fmt)
+            else:
+                return Law.infinite(x.negative, fmt, saturate, from_infinity=False)
+        return Law.code(x.negative, result, fmt)
+
+    @staticmethod
+    def multiply(a: Real, b: Real) -> Real:
+        negative = a.negative != b.negative
+        if a.kind == "nan" or b.kind == "nan":
+            return NAN
+        if a.kind == "inf" or b.kind == "inf":
+            zero = Real("finite", a.negative, ZERO) == a or Real("finite", b.negative, ZERO) == b
+            return NAN if zero else Real("inf", negative, ZERO)
+        return Real("finite", negative, a.magnitude * b.magnitude)
+
+    @staticmethod
+    def add(x: Real, y: Real) -> Real:
+        if x.kind == "nan" or y.kind == "nan":
+            return NAN
+        if x.kind == "inf" or y.kind == "inf":
+            if x.kind == y.kind and x.negative != y.negative:
+                return NAN
+            return x if x.kind == "inf" else y
+        total = (-x.magnitude if x.negative else x.magnitude) + (-y.magnitude if y.negative else y.magnitude)
+        if total:
+            return Real("finite", total < 0, abs(total))
+        both = x.magnitude == y.magnitude == 0 and x.negative and y.negative
+        return Real("finite", both, ZERO)
+
+    @staticmethod
+    def accumulate(acc: int, addend: Real, accumulator, word: int = 0) -> int:
+        """round(acc + addend), NaNs canonical."""
+        fmt, rounding = accumulator.format, accumulator.rounding
+        total = Law.add(Law.decode(acc, fmt), addend)
+        code = Law.round(total, fmt, rounding.mode, rounding.random_bits, word, accumulator.overflow == "saturate")
+        return Law.nan(fmt) if Law.decode(code, fmt).kind == "nan" else code
+
+    @staticmethod
+    def mac(acc: int, a: int, b: int, a_format: Format, b_format: Format, accumulator, word: int = 0) -> int:
+        product = Law.multiply(Law.decode(a, a_format), Law.decode(b, b_format))
+        return Law.accumulate(acc, product, accumulator, word)
+
+    @staticmethod
+    def gemm(a, b, arithmetic, c=None, inner_words=None, outer_words=None) -> list[list[int]]:
+        """The loops of section 4 on lists of codes."""
+        depth = len(b)
+        columns = len(b[0]) if depth else 0
+        result = []
+        for m in range(len(a)):
+            result.append([])
+            for n in range(columns):
+                y = 0 if c is None else c[m][n]
+                for index, start in enumerate(range(0, depth, arithmetic.chunk)):
+                    s = Law.code(True, ZERO, arithmetic.inner.format)
+                    for k in range(start, min(start + arithmetic.chunk, depth)):
+                        word = 0 if inner_words is None else inner_words[k][m][n]
+                        s = Law.mac(s, a[m][k], b[k][n], arithmetic.a, arithmetic.b, arithmetic.inner, word)
+                    word = 0 if outer_words is None else outer_words[index][m][n]
+                    y = Law.accumulate(y, Law.decode(s, arithmetic.inner.format), arithmetic.outer, word)
+                result[-1].append(y)
+        return result
+
+
+@pytest.fixture(scope="session")
+def law() -> type[Law]:
+    """The definition on fractions.Fraction."""
+    return Law
+
+
+@pytest.fixture(scope="session")
+def real() -> type[Real]:
+    return Real
+
+
+class Cases(NamedTuple):
+    acc: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+
+
+def mac_cases(rng: np.random.Generator, count: int, a_format: Format, b_format: Format, acc_format: Format) -> Cases:
+    """Codes for acc + a * b: uniform, cancelling, aligned within a few ulps, small, large, and special ones."""
+    a = rng.integers(0, 1 << a_format.bits, count)
+    b = rng.integers(0, 1 << b_format.bits, count)
+    acc = rng.integers(0, 1 << acc_format.bits, count)
+    kind = rng.integers(0, 6, count)
+
+    def of(fmt: Format, choices: np.ndarray, where: np.ndarray, codes: np.ndarray) -> None:
+        """Replace magnitudes by a draw from `choices`."""
+        codes[where] = (codes[where] & fmt.sign_mask) | rng.choice(choices, np.count_nonzero(where))
+
+    for codes, fmt in ((a, a_format), (b, b_format), (acc, acc_format)):
+        m = fmt.mantissa_bits
+        of(fmt, np.arange(3 << min(m, 10)), kind == 1, codes)
+        largest = fmt.max_code - np.arange(3 << min(m, 10))
+        of(fmt, largest[largest > 0], kind == 2, codes)
+        ends = np.array([0, 1, fmt.min_code, 1 << m, fmt.max_code, fmt.max_code + 1, fmt.magnitude_mask])
+        of(fmt, np.unique(ends & fmt.magnitude_mask), (kind == 3) & (rng.random(count) < 0.6), codes)
+    with np.errstate(invalid="ignore"):
+        product = to_float(a, a_format) * to_float(b, b_format)
+    near = (kind >= 4) & np.isfinite(product)
+    target = np.where(near, product, 0.0)
+    # Kind 4 cancels but for a few ulps; kind 5 lies within a significand's width, either sign.
+    shift = rng.integers(-acc_format.precision - 2, acc_format.precision + 9, count)
+    target = np.where(kind == 4, -target, np.ldexp(target, shift) * rng.choice([-1.0, 1.0], count))
+    codes = encode(target, acc_format, saturate=True).astype(np.int64)
+    wobble = np.where(
+        kind == 4, rng.integers(-2, 3, count) * rng.integers(0, 2, count), rng.integers(-(1 << 9), 1 << 9, count)
+    )
+    magnitude = np.clip((codes & acc_format.magnitude_mask) + wobble, 0, acc_format.max_code)
+    return Cases(np.where(near, (codes & acc_format.sign_mask) | magnitude, acc), a, b)
+
+
+@pytest.fixture(scope="session")
+def cases() -> Callable[..., Cases]:
+    """Maker of MAC operands."""
+    return mac_cases
