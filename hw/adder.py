@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -76,8 +76,8 @@ class Adder(wiring.Component):
         offset = self.addend_shape.low + fmt.bias
 
         # Compare: which one is big, and by how many binades.  A zero addend has no exponent and is never big.
-        widest = max(abs(offset), (1 << len(addend.exponent)) + abs(offset), 1 << len(acc.exponent))
-        difference = Signal(signed(widest.bit_length() + 2))
+        highest = (1 << len(addend.exponent)) - 1 + offset
+        difference = Signal(_signed_range(offset - (1 << len(acc.exponent)), highest))
         m.d.comb += difference.eq(addend.exponent + offset - acc.exponent)
         lead = 1 + self.addend_shape.headroom if self.addend_shape.normalised else len(addend.significand)
         addend_zero = ~addend.significand[-lead:].any()
@@ -85,7 +85,7 @@ class Adder(wiring.Component):
         acc_aligned = Cat(Const(0, window - fmt.precision), acc.significand)
         addend_aligned = Cat(Const(0, window - self.addend_shape.significand_bits), addend.significand)
         special = self._special(acc, addend)
-        top = Signal(signed(len(difference)))
+        top = Signal(_signed_range(min(offset, 0), max(highest, 1 << len(acc.exponent))))
         m.d.comb += top.eq(Mux(addend_big, addend.exponent + offset, acc.exponent))
         s = cut(
             m,
@@ -174,6 +174,10 @@ class Adder(wiring.Component):
         """Flags: NaN, Inf, sign of the Inf."""
         nan = acc.nan | addend.nan | (acc.inf & addend.inf & (acc.sign ^ addend.sign))
         return Cat(nan, acc.inf | addend.inf, Mux(acc.inf, acc.sign, addend.sign))
+
+
+def _signed_range(low: int, high: int) -> Shape:
+    return signed(max(low.bit_length(), high.bit_length()) + 1)
 
 
 def _shift_right(m: Module, value: Value, lost: Value, distance: Value) -> tuple[Value, Value]:

