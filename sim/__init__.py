@@ -3,7 +3,7 @@
 from quaver.sim.energy import TABLES, Energy, mac_energy
 from quaver.sim.layers import Conv2d, Linear
 from quaver.sim.lowering import Gemm, forward
-from quaver.sim.simulate import LayerResult, Simulation, simulate
+from quaver.sim.simulate import LayerResult, Simulation, check_request, simulate
 from quaver.sim.timing import gemm_cycles, utilization
 from quaver.sim.traffic import Traffic, traffic
 from quaver.sim.workloads import WORKLOADS, Workload, workload_named
@@ -19,6 +19,7 @@ __all__ = [
     "Simulation",
     "Traffic",
     "Workload",
+    "check_request",
     "forward",
     "gemm_cycles",
     "mac_energy",

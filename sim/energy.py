@@ -51,6 +51,11 @@ class EnergyTable:
     dram: Entry
     """Access to DRAM."""
 
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All figures of the table."""
+        return (self.multiply, self.add_16, self.add_32, *(entry for _, entry in self.sram), self.dram)
+
     def adder(self, bits: int) -> Entry:
         """The addition that stands for one on sums of `bits` bits."""
         return self.add_16 if bits <= self.add_16.bits else self.add_32

@@ -5,9 +5,9 @@ from functools import reduce
 from operator import add
 
 from quaver.golden import Machine
-from quaver.golden.errors import check_choice
+from quaver.golden.errors import check_choice, check_range
 from quaver.sim.energy import Energy, gemm_energy
-from quaver.sim.lowering import Gemm, forward
+from quaver.sim.lowering import BATCH_MAX, Gemm, forward
 from quaver.sim.timing import gemm_cycles, utilization
 from quaver.sim.traffic import Traffic, traffic
 from quaver.sim.workloads import Workload, workload_named
@@ -111,10 +111,18 @@ def simulate(
     """
     if isinstance(workload, str):
         workload = workload_named(workload)
-    check_choice("pass", pass_, PASSES)
+    check_request(workload, pass_=pass_, batch=batch, layer=layer)
     layers = workload.layers if layer is None else (workload.layer_named(layer),)
     results = tuple(_run(machine, forward(one, batch)) for one in layers)
     return Simulation(workload=workload.name, machine=machine, pass_=pass_, batch=batch, layers=results)
+
+
+def check_request(workload: Workload, *, pass_: str, batch: int, layer: str | None) -> None:
+    """Raise the ValueErrors that `simulate` raises for these arguments."""
+    check_choice("pass", pass_, PASSES)
+    check_range("batch", batch, 1, BATCH_MAX)
+    if layer is not None:
+        workload.layer_named(layer)
 
 
 def _run(machine: Machine, gemm: Gemm) -> LayerResult:

@@ -1,0 +1,181 @@
+"""The command `quaver`.  What a command does not need it does not import: help and small answers come at once."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quaver.cli.errors import UserError, checking_input, needing, one_line
+
+if TYPE_CHECKING:
+    from quaver.golden import Machine
+
+# Later versions of Typer bring their own copy of Click, so its base of usage errors is reached through Typer.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+MachineOption = Annotated[
+    str, typer.Option(metavar="PRESET|FILE.toml", help="Machine: the name of a preset, or a file that describes one.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+app = typer.Typer(
+    name="quaver",
+    help="An FP8 training accelerator that is generated, simulated and trusted to the last bit.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def simulate(
+    workload: Annotated[str, typer.Argument(metavar="WORKLOAD", help="Name of a built-in workload: resnet18.")],
+    machine: MachineOption = "cloud",
+    pass_: Annotated[str, typer.Option("--pass", metavar="PASS", help="Pass to simulate: forward.")] = "forward",
+    batch: Annotated[int, typer.Option(metavar="N", help="Inputs processed together, 1 to 65536.")] = 1,
+    layer: Annotated[str | None, typer.Option(metavar="NAME", help="Simulate this layer alone.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cycles, utilisation and energy of a workload, layer by layer."""
+    from quaver import sim
+
+    described = _load(machine)
+    with checking_input():
+        network = sim.workload_named(workload)
+        sim.check_request(network, pass_=pass_, batch=batch, layer=layer)
+    result = sim.simulate(network, described, pass_=pass_, batch=batch, layer=layer)
+    if as_json:
+        _print_json(result.to_dict())
+        return
+    from quaver.cli.console import show
+    from quaver.cli.report import simulation_report
+
+    show(*simulation_report(result))
+
+
+@app.command()
+def formats(as_json: JsonOption = False) -> None:
+    """Number formats: layouts, ranges, special codes."""
+    from quaver.cli.report import format_dict, formats_report
+    from quaver.golden import FORMATS
+
+    if as_json:
+        _print_json([format_dict(fmt) for fmt in FORMATS.values()])
+        return
+    from quaver.cli.console import show
+
+    show(*formats_report(FORMATS.values()))
+
+
+@app.command()
+def generate(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files.")],
+    machine: MachineOption = "tiny",
+) -> None:
+    """Generate the machine's Verilog."""
+    described = _load(machine)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{output}: no folder can be made there: {error.strerror}") from error
+    if not os.access(output, os.W_OK):
+        raise UserError(f"{output}: no permission to write there")
+    from quaver.hw.generate import generate as generate_files
+
+    for path in generate_files(described, output):
+        print(path)
+
+
+@app.command()
+def verify(
+    machine: MachineOption = "tiny",
+    cases: Annotated[int, typer.Option(metavar="N", help="Random cases for the MAC, from 1.")] = 20000,
+    seed: Annotated[int, typer.Option(metavar="S", help="Seed of the random cases, 0 to 2^32 - 1.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold the RTL against golden model and simulator.
+
+    Exit status 1 and the first mismatch on standard error if a bit or a cycle differs.
+    """
+    from quaver.golden.errors import check_range
+
+    described = _load(machine)
+    with checking_input():
+        check_range("cases", cases, 1, 1 << 30)
+        check_range("seed", seed, 0, (1 << 32) - 1)
+    from quaver.cli.console import progress, show
+
+    with needing("verify"), progress(f"verifying {described.name}") as tell:
+        from quaver.cosim.verify import verify as run
+
+        report = run(described, cases=cases, seed=seed, progress=tell)
+    result = report.to_dict()
+    if as_json:
+        _print_json(result)
+    else:
+        from quaver.cli.report import checks_report
+
+        show(*checks_report(result, result["checks"]))
+    if not report.passed:
+        print(report.first_mismatch, file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+def synth(
+    target: Annotated[str, typer.Option(metavar="TARGET", help="Technology to map to: ecp5.")],
+    machine: MachineOption = "tiny",
+    unit: Annotated[str, typer.Option(metavar="UNIT", help="Part of the machine: mac.")] = "mac",
+    as_json: JsonOption = False,
+) -> None:
+    """Area of a part of the machine, by synthesis."""
+    described = _load(machine)
+    from quaver.cli.console import progress, show
+
+    with needing("synth"), progress(f"synthesising {unit} of {described.name}"):
+        from quaver.synth.flow import synthesize
+
+        # Which units and targets there are is the flow's to say, and its first check.
+        with checking_input():
+            area = synthesize(described, unit=unit, target=target)
+    if as_json:
+        _print_json(area)
+        return
+    from quaver.cli.report import area_report
+
+    show(area_report(area, area["decoder"]))
+
+
+def _load(preset_or_path: str) -> "Machine":
+    from quaver.golden import Machine
+
+    with checking_input():
+        return Machine.load(preset_or_path)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def main() -> int:
+    """Run the command line; the result is the exit status."""
+    try:
+        status = app(sys.argv[1:] or ["--help"], prog_name="quaver", standalone_mode=False)
+        sys.stdout.flush()
+    except USAGE_ERROR as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+    except UserError as error:
+        message = str(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        # Whoever reads has enough; what is still buffered must not raise at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    else:
+        return status or 0
+    print(f"quaver: error: {one_line(message)}", file=sys.stderr)
+    return 2

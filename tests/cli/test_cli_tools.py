@@ -1,0 +1,134 @@
+"""`generate`, `verify` and `synth` around stand-ins for the rooms behind them: arguments, reports and statuses."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from quaver.cli.main import main
+from quaver.golden import PRESETS, Machine
+
+Stand = Callable[[str, str, Callable[..., Any]], None]
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Stand:
+    def install(module: str, name: str, function: Callable[..., Any]) -> None:
+        stand = ModuleType(module)
+        setattr(stand, name, function)
+        monkeypatch.setitem(sys.modules, module, stand)
+
+    return install
+
+
+@pytest.fixture
+def quaver(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["quaver", *arguments])
+        status = main()
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def report(passed: bool) -> SimpleNamespace:
+    content = {
+        "machine": "tiny",
+        "seed": 7,
+        "checks": [{"name": "products e4m3 e5m2", "compared": 65536, "mismatches": int(not passed)}],
+        "passed": passed,
+    }
+    first = None if passed else "products e4m3 e5m2: 0x12 * 0x34: expected 0x1, got 0x2"
+    return SimpleNamespace(passed=passed, first_mismatch=first, to_dict=lambda: content)
+
+
+def test_generate(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    def generate(machine: Machine, directory: Path) -> list[Path]:
+        assert machine == PRESETS["edge"]
+        assert directory.is_dir()
+        return [directory / "edge.v"]
+
+    stand_in("quaver.hw.generate", "generate", generate)
+    folder = tmp_path / "new" / "folder"
+    assert quaver("generate", "--machine", "edge", "-o", str(folder)) == (0, f"{folder / 'edge.v'}\n", "")
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_verify_json(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]], passed: bool) -> None:
+    def verify(machine: Machine, *, cases: int, seed: int, progress: Callable[[str], None]) -> SimpleNamespace:
+        assert (machine, cases, seed) == (PRESETS["tiny"], 5, 7)
+        progress("products")
+        return report(passed)
+
+    stand_in("quaver.cosim.verify", "verify", verify)
+    status, out, err = quaver("verify", "--cases", "5", "--seed", "7", "--json")
+    assert json.loads(out) == report(passed).to_dict()
+    assert (status, err) == ((0, "") if passed else (1, f"{report(False).first_mismatch}\n"))
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_verify_table(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]], passed: bool) -> None:
+    def verify(machine: Machine, *, cases: int, seed: int, progress: Callable[[str], None]) -> SimpleNamespace:
+        assert (cases, seed) == (20000, 0)
+        return report(passed)
+
+    stand_in("quaver.cosim.verify", "verify", verify)
+    status, out, _ = quaver("verify")
+    assert status == int(not passed)
+    assert "products e4m3 e5m2" in out
+    assert "65,536" in out
+    assert out.splitlines()[-1] == ("passed" if passed else "failed")
+
+
+def test_interrupt(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]]) -> None:
+    def verify(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    stand_in("quaver.cosim.verify", "verify", verify)
+    assert quaver("verify") == (130, "", "")
+
+
+def test_absent_tool(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]]) -> None:
+    def verify(*_: Any, **__: Any) -> None:
+        raise ModuleNotFoundError(name="cocotb_tools.runner")
+
+    stand_in("quaver.cosim.verify", "verify", verify)
+    line = "quaver: error: cocotb_tools is not installed; pip install 'quaver[verify]' brings it\n"
+    assert quaver("verify") == (2, "", line)
+
+
+def test_our_faults_are_not_hidden(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]]) -> None:
+    def verify(*_: Any, **__: Any) -> None:
+        raise ValueError("a programming error")
+
+    stand_in("quaver.cosim.verify", "verify", verify)
+    with pytest.raises(ValueError, match=r"^a programming error$"):
+        quaver("verify")
+
+
+AREA = {
+    **{"machine": "tiny", "unit": "mac", "target": "ecp5", "lut4": 500, "ccu2c": 20, "ff": 40, "lut4_equivalent": 540},
+    "decoder": {"lut4": 30, "ccu2c": 0, "ff": 15},
+}
+
+
+def test_synth(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]]) -> None:
+    def synthesize(machine: Machine, *, unit: str, target: str) -> dict[str, object]:
+        assert (machine, unit) == (PRESETS["tiny"], "mac")
+        if target != "ecp5":
+            raise ValueError(f"target must be one of ecp5, not {target!r}")
+        return AREA
+
+    stand_in("quaver.synth.flow", "synthesize", synthesize)
+    status, out, err = quaver("synth", "--target", "ecp5", "--json")
+    assert (status, json.loads(out), err) == (0, AREA, "")
+    status, out, err = quaver("synth", "--target", "ecp5")
+    rows = [line.split() for line in out.splitlines()]
+    assert (status, err) == (0, "")
+    assert ["mac", "500", "20", "40", "540"] in rows
+    assert ["one", "decoder", "30", "0", "15"] in rows
+    assert quaver("synth", "--target", "asic") == (2, "", "quaver: error: target must be one of ecp5, not 'asic'\n")
