@@ -11,17 +11,9 @@ from rich.table import Table
 _UNBOUNDED = 10_000
 
 
-def plain_table(title: str) -> Table:
-    """Make an empty table in the style of all our reports."""
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-        pad_edge=False,
-        show_edge=False,
-    )
+def plain_table() -> Table:
+    """Make an empty table in the style of all our reports; a title would be wrapped to its width, so it has none."""
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
 
 
 def show(*parts: Table | str) -> None:

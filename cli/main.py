@@ -146,7 +146,7 @@ def synth(
         return
     from quaver.cli.report import area_report
 
-    show(area_report(area, area["decoder"]))
+    show(*area_report(area, area["decoder"]))
 
 
 def _load(preset_or_path: str) -> "Machine":

@@ -10,11 +10,12 @@ from quaver.golden import Format
 from quaver.sim import TABLES, Simulation
 
 
-def simulation_report(simulation: Simulation) -> tuple[Table, str]:
+def simulation_report(simulation: Simulation) -> tuple[str, Table, str]:
     """Layers and their total; below them time and where the energy goes."""
     machine, total = simulation.machine, simulation.energy
-    title = f"{simulation.workload} on {machine.name} ({machine.rows} x {machine.columns}), "
-    table = plain_table(title + f"{simulation.pass_} pass, batch {simulation.batch}")
+    where = f"{simulation.workload} on {machine.name} ({machine.rows} x {machine.columns})"
+    title = f"{where}, {simulation.pass_} pass, batch {simulation.batch}\n"
+    table = plain_table()
     table.add_column("layer", footer="total")
     for heading in ("M", "K", "N"):
         table.add_column(heading, justify="right")
@@ -39,7 +40,7 @@ def simulation_report(simulation: Simulation) -> tuple[Table, str]:
     shares = (("MACs", total.mac), ("SRAM", total.sram), ("DRAM", total.dram))
     breakdown = ", ".join(f"{name} {_millions(part)} µJ ({_percent(part / total.total)} %)" for name, part in shares)
     sources = sorted({entry.source.partition(":")[0] for entry in TABLES[machine.technology].entries})
-    return table, "\n".join(
+    below = "\n".join(
         (
             "",
             f"time     {seconds(simulation.time)} at {machine.clock_mhz:g} MHz",
@@ -47,6 +48,7 @@ def simulation_report(simulation: Simulation) -> tuple[Table, str]:
             f"figures  {'; '.join(sources)}",
         )
     )
+    return title, table, below
 
 
 def _millions(value: float) -> str:
@@ -76,9 +78,9 @@ def format_dict(fmt: Format) -> dict[str, object]:
     }
 
 
-def formats_report(formats: Iterable[Format]) -> tuple[Table, str]:
+def formats_report(formats: Iterable[Format]) -> tuple[str, Table, str]:
     """Layouts, ranges and special codes; below them the sources."""
-    table = plain_table("Formats: 1 sign bit, exponent bits, mantissa bits; codes in hexadecimal")
+    table = plain_table()
     table.add_column("format")
     for heading in ("layout", "bias", "max\nfinite", "min\nnormal", "min\npositive", "+Inf", "NaN", "-0"):
         table.add_column(heading, justify="right")
@@ -94,7 +96,7 @@ def formats_report(formats: Iterable[Format]) -> tuple[Table, str]:
             *("-" if values[key] is None else f"{values[key]:0{digits}x}" for key in ("inf", "nan", "negative_zero")),
         )
         sources.append(f"{fmt.name:<15}{fmt.source}")
-    return table, "\n".join(sources)
+    return "Layouts: sign, exponent, mantissa bits; codes in hexadecimal\n", table, "\n".join(sources)
 
 
 def number(value: float) -> str:
@@ -103,24 +105,25 @@ def number(value: float) -> str:
     return f"2^{exponent - 1}" if fraction == 0.5 and value < 1 else f"{value:.6g}"
 
 
-def checks_report(report: Mapping[str, object], checks: Sequence[Mapping[str, object]]) -> tuple[Table, str]:
+def checks_report(report: Mapping[str, object], checks: Sequence[Mapping[str, object]]) -> tuple[str, Table, str]:
     """What was compared, and whether it was equal."""
-    table = plain_table(f"RTL of {report['machine']} against golden and simulator, seed {report['seed']}")
+    table = plain_table()
     table.add_column("check")
     table.add_column("compared", justify="right")
     table.add_column("mismatches", justify="right")
     for check in checks:
         table.add_row(str(check["name"]), f"{check['compared']:,}", f"{check['mismatches']:,}")
-    return table, "\npassed" if report["passed"] else "\nfailed"
+    title = f"RTL of {report['machine']} against golden model and simulator, seed {report['seed']}\n"
+    return title, table, "\npassed" if report["passed"] else "\nfailed"
 
 
-def area_report(area: Mapping[str, object], decoder: Mapping[str, object]) -> Table:
+def area_report(area: Mapping[str, object], decoder: Mapping[str, object]) -> tuple[str, Table]:
     """Cells of the unit, and of one of the decoders that feed it."""
-    table = plain_table(f"{area['unit']} of {area['machine']} on {area['target']}")
-    table.add_column("")
+    table = plain_table()
+    table.add_column("part")
     for heading in ("LUT4", "CCU2C", "FF", "LUT4 + 2 CCU2C"):
         table.add_column(heading, justify="right")
     unit_cells = (area["lut4"], area["ccu2c"], area["ff"], area["lut4_equivalent"])
     table.add_row(str(area["unit"]), *map(str, unit_cells))
     table.add_row("one decoder", *map(str, (decoder["lut4"], decoder["ccu2c"], decoder["ff"])), "")
-    return table
+    return f"{area['unit']} of {area['machine']} on {area['target']}\n", table

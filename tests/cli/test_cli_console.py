@@ -30,12 +30,12 @@ def test_number(value: float, text: str) -> None:
 
 def test_nothing_is_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
-    table = plain_table("[title]")
+    table = plain_table()
     table.add_column("heading")
     table.add_row("x" * 100)
-    show(table, "y " * 100)
+    show("[title]", table, "y " * 100)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].rstrip() == "[title]"
+    assert lines[0] == "[title]"
     assert "x" * 100 in lines
     assert "y " * 100 in lines
 
