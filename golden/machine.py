@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -65,6 +66,8 @@ class Machine:
     """Table of energies."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ValueError(f"name must be a string, not {self.name!r}")
         check_range("rows", self.rows, 1, 1024)
         check_range("columns", self.columns, 1, 1024)
         check_choice("dataflow", self.dataflow, get_args(Dataflow))
@@ -75,8 +78,9 @@ class Machine:
         check_range("mac_depth", self.mac_depth, 1, MAC_DEPTH_MAX)
         check_range("accumulator_depth", self.accumulator_depth, 2, 1 << 16)
         check_choice("technology", self.technology, get_args(Technology))
-        if isinstance(self.clock_mhz, bool) or not isinstance(self.clock_mhz, int | float) or not self.clock_mhz > 0:
-            raise ValueError(f"clock_mhz must be a number above 0, not {self.clock_mhz!r}")
+        clock = self.clock_mhz
+        if isinstance(clock, bool) or not isinstance(clock, int | float) or not 0 < clock < inf:
+            raise ValueError(f"clock_mhz must be a number above 0, not {clock!r}")
         for field, formats in (("a_formats", self.a_formats), ("b_formats", self.b_formats)):
             if not formats or len(set(formats)) != len(formats):
                 raise ValueError(f"{field} must name at least one format, each once, not {[f.name for f in formats]}")
@@ -181,6 +185,7 @@ class Machine:
             "b_formats": [f.name for f in self.b_formats],
             "inner": accumulator(self.inner),
             "outer": accumulator(self.outer),
+            "clock_mhz": float(self.clock_mhz),
         }
 
     @cached_property
