@@ -82,7 +82,7 @@ def generated() -> dict[str, str]:
 
 
 def _format_row(fmt: Format) -> list[str]:
-    numbers = [f"{x:.6g}" for x in (fmt.max_finite, fmt.min_normal, fmt.min_positive)]
+    numbers = [f"{x:.10g}" for x in (fmt.max_finite, fmt.min_normal, fmt.min_positive)]
     fields = (fmt.name, fmt.exponent_bits, fmt.mantissa_bits, fmt.bias, fmt.specials, fmt.subnormals)
     return [*map(str, fields), *numbers]
 

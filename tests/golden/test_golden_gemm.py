@@ -110,6 +110,8 @@ def test_zero_products(inner, outer):
     mixed = minus.copy()
     mixed[0, 9] = 0
     assert gemm(mixed, plus, arithmetic, c=start if kept else [[0]]) == 0, "one +0 product"
+    if outer.has_negative_zero and not inner.has_negative_zero:
+        assert gemm(minus, plus, arithmetic, c=start) == 0, "a chunk's sum is a code, here +0"
     one = encode([[1.0]], outer)
     assert gemm(minus, plus, arithmetic, c=one) == one
 
