@@ -21,7 +21,7 @@ class Accumulator:
     rounding: Rounding = RNE
     """How each sum is rounded."""
     overflow: Overflow = "special"
-    """`special`: a sum beyond the largest finite number becomes Inf, or the format's NaN; `saturate`: it stays there."""
+    """`special`: a sum beyond the largest finite number becomes Inf or the format's NaN; `saturate`: it stays there."""
 
     def __post_init__(self) -> None:
         check_choice("overflow", self.overflow, get_args(Overflow))

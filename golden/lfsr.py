@@ -16,6 +16,8 @@ WIDTH = 32
 POLYNOMIAL = 0x80200003
 """Feedback mask of the right-shifting Galois form; maximal: period 2^32 - 1."""
 GOLDEN_RATIO = 0x9E3779B9
+COLUMN_FACTOR = 0x9E3779B1
+"""Column j's mask is the top bits of j times this, mod 2^32."""
 OUTER_GENERATORS = 0x10000
 """Generator number of the outer adder of column 0, segment 0; row i's generator is number i."""
 _MASK = (1 << WIDTH) - 1
@@ -46,9 +48,9 @@ def rotated(words: ArrayLike, column: ArrayLike, bits: int) -> Words:
     `words` (unsigned, r = `bits` wide) and `column` broadcast against each other.
     """
     w = np.asarray(words, dtype=np.uint32)
-    j = np.asarray(column, dtype=np.uint64)
+    j = np.asarray(column, dtype=np.int64)
     turn = (j % bits).astype(np.uint32)
-    mask = ((j * np.uint64(0x9E3779B1) & np.uint64(_MASK)) >> np.uint64(WIDTH - bits)).astype(np.uint32)
+    mask = ((j * COLUMN_FACTOR & _MASK) >> (WIDTH - bits)).astype(np.uint32)
     return (((w << turn) | (w >> (np.uint32(bits) - turn))) & np.uint32((1 << bits) - 1)) ^ mask
 
 

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data
 
 from quaver.golden.machine import MAC_DEPTH_MAX
@@ -29,8 +29,10 @@ def cut(m: Module, depth: int, step: str, **values: Value | data.View) -> Simple
     """`values` behind the cut after `step`: registered if a MAC of `depth` has that cut, as they are if not."""
     if step not in CUTS[depth]:
         return SimpleNamespace(**values)
-    registers = {}
+    registers = dict(values)
     for name, value in values.items():
+        if not len(Value.cast(value)):  # the word of a rounding that needs none
+            continue
         registers[name] = register = Signal(value.shape(), name=f"{name}_{step}")
         m.d.sync += register.eq(value)
     return SimpleNamespace(**registers)
@@ -42,6 +44,6 @@ def delay(m: Module, value: Value | data.View, cycles: int, name: str) -> Value 
         return value
     plain = Value.cast(value)
     chain = Signal(len(plain) * cycles, name=name)
-    m.d.sync += chain.eq(plain if cycles == 1 else (chain << len(plain)) | plain)
+    m.d.sync += chain.eq(Cat(plain, chain))
     last = chain[-len(plain) :]
     return value.shape()(last) if isinstance(value, data.View) else last
