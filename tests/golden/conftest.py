@@ -158,6 +158,15 @@ class Law:
         return Law.code(x.negative, result, fmt)
 
     @staticmethod
+    def first_word_up(x: Real, fmt: Format, bits: int) -> int:
+        """The smallest word that rounds a finite magnitude up, 2^bits if there is none: 2^r less the last bits of T."""
+        if x.kind != "finite" or not x.magnitude:
+            return 2**bits
+        e = floor_log2(x.magnitude)
+        ulp = power_of_two((max(e, 1 - fmt.bias) if fmt.subnormals == "gradual" else e) - fmt.mantissa_bits)
+        return 2**bits - (x.magnitude / ulp * 2**bits).__floor__() % 2**bits
+
+    @staticmethod
     def multiply(a: Real, b: Real) -> Real:
         negative = a.negative != b.negative
         if a.kind == "nan" or b.kind == "nan":
