@@ -4,10 +4,13 @@ A job goes in as arrays, recorded arrays come out: the benches only drive and re
 is decided outside, by golden and sim.
 """
 
+import atexit
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import cocotb_tools.runner
@@ -63,18 +66,20 @@ class Model:
         control.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n', encoding="utf-8")
         self._runner = _Verilator()
         self._runner.log.setLevel(logging.WARNING)
-        log = self._path / "build.log"
+        log, build = self._path / "build.log", self._path / "build"
+        _copy_runtime(_runtime(), build)
         try:
             self._runner.build(
                 sources=[control, source],
                 hdl_toplevel=top,
-                build_dir=self._path / "build",
-                build_args=["-O3", "-Wno-fatal", "-Wno-lint", "-CFLAGS", "-O1"],
+                build_dir=build,
+                build_args=["-O3", "-Wno-fatal", "-Wno-lint", "-fno-inline", "--output-split", "0", "-CFLAGS", "-O1"],
                 timescale=("1ns", "1ps"),
                 log_file=log,
             )
         except (RuntimeError, SystemExit) as error:
             raise SimulatorError(f"Verilator did not build {top}: {error}\n{_tail(log)}") from error
+        _copy_runtime(build, _runtime())
 
     @classmethod
     def of(cls, component_class: type, *args: object) -> "Model":
@@ -120,6 +125,20 @@ class Model:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@cache
+def _runtime() -> Path:
+    """Folder of the simulator's own object files: they are compiled once per process, not once per model."""
+    folder = tempfile.mkdtemp(prefix="quaver-runtime-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _copy_runtime(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for file in source.glob("verilated*.o"):
+        shutil.copy(file, target)  # without its time: it must be newer than the sources
 
 
 def _tail(log: Path, lines: int = 20) -> str:

@@ -1,0 +1,87 @@
+"""GEMMs on the RTL: the same question that `golden.gemm` and `sim.gemm_cycles` answer, put to the Verilog."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quaver.cosim.simulator import Model
+from quaver.cosim.tiles import assemble, beats
+from quaver.golden import Format, Issued, Machine, array_words, gemm, issued_by
+from quaver.sim import gemm_cycles
+
+
+class GemmCase(NamedTuple):
+    """A GEMM to run: operand codes, their formats, and how the streams behave."""
+
+    a: NDArray
+    b: NDArray
+    a_format: Format
+    b_format: Format
+    idle: float = 0.0
+    """Probability that a source idles before a beat."""
+    stall: float = 0.0
+    """Probability that the sink is not ready in a cycle."""
+    reset: bool = True
+    """Whether the machine is reset first, and with it every random generator."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """M, K, N."""
+        return (*self.a.shape, self.b.shape[1])
+
+    @property
+    def flows(self) -> bool:
+        """Whether all streams are always ready, so that the cycles are those of the contract."""
+        return self.idle == 0 and self.stall == 0
+
+
+class GemmRun(NamedTuple):
+    """What came of it."""
+
+    y: NDArray
+    """Codes of shape (M, N)."""
+    cycles: int
+    """From the edge that accepts the first beat to the edge of the last beat of sums, both included."""
+
+
+def run_rtl(model: Model, machine: Machine, cases: Sequence[GemmCase], seed: int = 0) -> list[GemmRun]:
+    """Run `cases` one after the other on a model of `machine`'s array."""
+    streams = [
+        beats(machine, c.a, c.b, machine.a_formats.index(c.a_format), machine.b_formats.index(c.b_format))
+        for c in cases
+    ]
+    sums = [c.shape[0] * -(-c.shape[2] // machine.columns) for c in cases]
+    record = model.run(
+        "bench_streams",
+        {
+            "weights": np.concatenate([w for w, _ in streams]),
+            "activations": np.concatenate([a for _, a in streams]),
+            "weight_beats": [len(w) for w, _ in streams],
+            "activation_beats": [len(a) for _, a in streams],
+            "sum_beats": sums,
+            "idle": [c.idle for c in cases],
+            "stall": [c.stall for c in cases],
+            "reset": [c.reset for c in cases],
+            "afterwards": machine.latency + machine.load_cycles,
+            "seed": seed,
+        },
+    )
+    parts = np.split(record["sums"], np.cumsum(sums)[:-1])
+    return [
+        GemmRun(assemble(machine, part, *case.shape), int(cycles))
+        for case, part, cycles in zip(cases, parts, record["cycles"], strict=True)
+    ]
+
+
+def run_model(machine: Machine, cases: Sequence[GemmCase]) -> list[GemmRun]:
+    """The same from the golden model's bits and the simulator's cycles."""
+    runs, issued = [], Issued()
+    for case in cases:
+        issued = Issued() if case.reset else issued
+        words = array_words(machine, *case.shape, issued)
+        y = gemm(case.a, case.b, machine.arithmetic(case.a_format, case.b_format), words=words)
+        runs.append(GemmRun(y.astype(np.int64), gemm_cycles(machine, *case.shape)))
+        issued = Issued(*(had + more for had, more in zip(issued, issued_by(machine, *case.shape), strict=True)))
+    return runs
