@@ -44,8 +44,12 @@ class _Verilator(cocotb_tools.runner.Verilator):
 
     def _build_command(self) -> list[list[str]]:
         # Visibility of every signal would forbid most optimisation; the control file names the top's ports instead.
-        commands = super()._build_command()
-        return [[word for word in command if word != "--public-flat-rw"] for command in commands]
+        verilate, make = super()._build_command()
+        verilate = [word for word in verilate if word != "--public-flat-rw"]
+        # The simulator's own objects are compiled for the first model of a process and shared by the others.
+        objects = [str(path) for path in _runtime().glob("verilated*.o")]
+        share = [["cp", *objects, str(self.build_dir)]] if objects else []
+        return [verilate, *share, make]
 
 
 class Model:
@@ -67,19 +71,19 @@ class Model:
         self._runner = _Verilator()
         self._runner.log.setLevel(logging.WARNING)
         log, build = self._path / "build.log", self._path / "build"
-        _copy_runtime(_runtime(), build)
         try:
             self._runner.build(
                 sources=[control, source],
                 hdl_toplevel=top,
                 build_dir=build,
-                build_args=["-O3", "-Wno-fatal", "-Wno-lint", "-fno-inline", "--output-split", "0", "-CFLAGS", "-O1"],
+                build_args=["-O3", "-Wno-fatal", "-Wno-lint", "-fno-inline", "--output-split", "0", "-CFLAGS", "-O0"],
                 timescale=("1ns", "1ps"),
                 log_file=log,
             )
         except (RuntimeError, SystemExit) as error:
             raise SimulatorError(f"Verilator did not build {top}: {error}\n{_tail(log)}") from error
-        _copy_runtime(build, _runtime())
+        for file in build.glob("verilated*.o"):
+            shutil.copy(file, _runtime())
 
     @classmethod
     def of(cls, component_class: type, *args: object) -> "Model":
@@ -129,16 +133,10 @@ class Model:
 
 @cache
 def _runtime() -> Path:
-    """Folder of the simulator's own object files: they are compiled once per process, not once per model."""
+    """Folder of the simulator's own object files, removed when the process ends."""
     folder = tempfile.mkdtemp(prefix="quaver-runtime-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
-
-
-def _copy_runtime(source: Path, target: Path) -> None:
-    target.mkdir(exist_ok=True)
-    for file in source.glob("verilated*.o"):
-        shutil.copy(file, target)  # without its time: it must be newer than the sources
 
 
 def _tail(log: Path, lines: int = 20) -> str:
