@@ -76,7 +76,9 @@ def _pack(layout: data.StructLayout, **fields: object) -> NDArray[np.uint8]:
     bits = np.zeros((count, layout.size), np.uint8)
     for name, field in layout:
         values = np.asarray(fields[name])
-        values = np.broadcast_to(values[..., None] if values.ndim < 2 else values, (count, values.shape[-1] if values.ndim == 2 else 1))
+        values = np.broadcast_to(
+            values[..., None] if values.ndim < 2 else values, (count, values.shape[-1] if values.ndim == 2 else 1)
+        )
         width = field.width // values.shape[1]
         field_bits = (values[:, :, None].astype(np.int64) >> np.arange(width)) & 1
         bits[:, field.offset : field.offset + field.width] = field_bits.reshape(count, field.width)

@@ -6,7 +6,7 @@ from quaver.golden.catalog import FORMATS, format_named, noune
 from quaver.golden.formats import Exact, Format, decode, from_float, to_float
 from quaver.golden.gemm import GemmWords, gemm
 from quaver.golden.lfsr import LeapingLfsr, seed_of
-from quaver.golden.mac import accumulate, add, mac, multiply
+from quaver.golden.mac import accumulate, add, chunk_addend, mac, multiply
 from quaver.golden.machine import PRESETS, Machine
 from quaver.golden.rounding import RHA, RNE, RTZ, Rounding, encode, round_to, sr
 
@@ -28,6 +28,7 @@ __all__ = [
     "accumulate",
     "add",
     "array_words",
+    "chunk_addend",
     "decode",
     "encode",
     "format_named",

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden.arithmetic import Arithmetic
 from quaver.golden.formats import Format, as_codes, decode
-from quaver.golden.mac import accumulate, multiply
+from quaver.golden.mac import accumulate, chunk_addend, multiply
 from quaver.golden.rounding import encode
 
 
@@ -68,7 +68,7 @@ def gemm(
         for k in range(start, min(start + arithmetic.chunk, depth)):
             product = multiply(decode(a_codes[:, k, None], arithmetic.a), decode(b_codes[None, k, :], arithmetic.b))
             s = accumulate(s, product, inner, None if inner_words is None else inner_words[k])
-        y = accumulate(y, decode(s, inner.format), outer, None if outer_words is None else outer_words[index])
+        y = accumulate(y, chunk_addend(s, inner.format), outer, None if outer_words is None else outer_words[index])
     return y
 
 

@@ -73,6 +73,17 @@ def accumulate(acc: ArrayLike, addend: Exact, accumulator: Accumulator, words: A
     return codes
 
 
+def chunk_addend(codes: ArrayLike, fmt: Format) -> Exact:
+    """Finished inner sums as what joins the outer sums.
+
+    The only zero of a format without -0 is read as -0: a chunk of padding is the identity of addition in every format.
+    """
+    x = decode(codes, fmt)
+    if fmt.has_negative_zero:
+        return x
+    return x._replace(sign=x.sign | ((x.significand == 0) & ~x.nan))
+
+
 def mac(
     acc: ArrayLike,
     a: ArrayLike,

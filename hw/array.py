@@ -150,9 +150,7 @@ class Array(wiring.Component):
                 m.d.comb += row.sums.eq(Const(minus_zero(machine), machine.inner.format.bits).replicate(len(feet)))
             if within == machine.segment_rows - 1:
                 width = machine.inner.format.bits
-                m.d.comb += [
-                    foot.sums[segment].eq(row.results.word_select(j, width)) for j, foot in enumerate(feet)
-                ]
+                m.d.comb += [foot.sums[segment].eq(row.results.word_select(j, width)) for j, foot in enumerate(feet)]
 
     def _control_feet(self, m: Module, feet: list[ColumnFoot], accepted: dict[str, Value]) -> None:
         """Send the controls of a beat along the feet at the cycles that the machine states; take the sums out."""

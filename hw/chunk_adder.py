@@ -1,6 +1,6 @@
 """The outer adder: joins a chunk's sum to the sum of chunks."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Const, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -49,8 +49,12 @@ class ChunkAdder(wiring.Component):
         # Subnormals may keep their leading zeros where the outer format is no finer than they are.
         shape = Unpacked.of_sum(self.inner, normalised=self.inner.emin > self.outer.format.emin)
         adder = place(m, platform, "adder", Adder, shape, self.outer, self.depth)
+        number = unpack(m, self.chunk, self.inner, shape)
+        # The only zero of a format without -0 stands for -0, the identity: a chunk of padding changes no bit.
+        identity = Const(0, 1) if self.inner.has_negative_zero else ~number.significand.any()
         m.d.comb += [
-            adder.addend.eq(unpack(m, self.chunk, self.inner, shape)),
+            adder.addend.eq(number),
+            adder.addend.sign.eq(number.sign | identity),
             adder.sum.eq(self.sum),
             self.result.eq(adder.result),
         ]

@@ -95,10 +95,10 @@ class ColumnFoot(wiring.Component):
             )
             m.d.comb += [adder.chunk.eq(self.sums[segment]), adder.sum.eq(y)]
             if machine.outer.rounding.stochastic:
-                generator = place(m, platform, f"generator_{segment}", WordGenerator, machine.outer.rounding.random_bits)
-                issue = delay(
-                    m, self.foot.valid & self.foot.final, segment * machine.adder_latency, f"issue_{segment}"
+                generator = place(
+                    m, platform, f"generator_{segment}", WordGenerator, machine.outer.rounding.random_bits
                 )
+                issue = delay(m, self.foot.valid & self.foot.final, segment * machine.adder_latency, f"issue_{segment}")
                 m.d.comb += [
                     generator.seed.eq(self.seeds[segment]),
                     generator.step.eq(issue),

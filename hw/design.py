@@ -40,9 +40,7 @@ class Design:
     def instance(self, m: Module, label: str, module: str) -> wiring.PureInterface:
         """Instantiate `module` in `m` as `label`; returns its ports, as a component has them."""
         interface = self._signatures[module].create(path=(label,))
-        connections = [
-            ("i" if flow == wiring.In else "o", path, value) for path, value, flow in _flat_ports(interface)
-        ]
+        connections = [("i" if flow == wiring.In else "o", path, value) for path, value, flow in _flat_ports(interface)]
         if re.search(r"(?m)^  wire width 1 input \d+  \\clk$", self._rtlil[module]):
             connections += [("i", "clk", ClockSignal()), ("i", "rst", ResetSignal())]
         m.submodules[label] = Instance(module, *connections)

@@ -40,7 +40,7 @@ class Row(wiring.Component):
     seed:
         Seed of the row's generator, for stochastic rounding only.
     sums, results:
-        Codes of the inner sums of all columns, column 0 in the low bits, in from the row above and out to the row below.
+        Codes of all columns' inner sums, column 0 in the low bits, in from the row above and out to the row below.
     """
 
     def __init__(self, machine: Machine) -> None:

@@ -53,7 +53,7 @@ class Unpacked:
 
 
 def operand_shape(formats: tuple[Format, ...]) -> Unpacked:
-    """Shape of a MAC operand that may come from any of `formats`: subnormals are normalised, the leading one is kept."""
+    """Shape of a MAC operand of any of `formats`: subnormals are normalised, the leading one is kept."""
     return Unpacked(
         significand_bits=max(f.precision for f in formats),
         low=min(lowest_exponent(f) for f in formats),

@@ -1,0 +1,104 @@
+"""Stimuli that reach the corners of floating-point sums: every one is drawn, none is typed in."""
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from quaver.cosim.array_runs import GemmCase
+from quaver.golden import Accumulator, Format, Machine, encode, mac
+
+Codes = NDArray[np.int64]
+
+
+def corners(fmt: Format) -> Codes:
+    """Codes at the ends of a format's ranges, with both signs: zeros, least and greatest numbers, one, Inf, NaN."""
+    smallest_normal = 1 << fmt.mantissa_bits
+    one = int(encode(1.0, fmt))
+    magnitudes = {0, 1, 2, smallest_normal - 1, smallest_normal, smallest_normal + 1, one, one + 1, fmt.max_code}
+    magnitudes |= {
+        fmt.max_code - 1,
+        fmt.magnitude_mask,
+        fmt.magnitude_mask - 1,
+        min(fmt.max_code + 1, fmt.magnitude_mask),
+    }
+    return np.array([m | s for m in sorted(magnitudes) for s in (0, fmt.sign_mask)])
+
+
+def sums(rng: Generator, fmt: Format, count: int) -> Codes:
+    """Codes of a sum: a quarter each of any code, small ones, large ones and corners."""
+    signs = rng.integers(0, 2, count) * fmt.sign_mask
+    near = 1 << min(fmt.bits - 1, fmt.mantissa_bits + 2)
+    return np.choose(
+        rng.integers(0, 4, count),
+        [
+            rng.integers(0, 1 << fmt.bits, count),
+            rng.integers(0, near, count) | signs,
+            fmt.magnitude_mask - rng.integers(0, near, count) | signs,
+            rng.choice(corners(fmt), count),
+        ],
+    )
+
+
+def mac_cases(rng: Generator, machine: Machine, count: int) -> dict[str, Codes]:
+    """Operands, format choices and sums of `count` MACs: half of the sums nearly cancel their product."""
+    a_choice, b_choice = (rng.integers(0, len(f), count) for f in (machine.a_formats, machine.b_formats))
+    a, b, near = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
+    fmt = machine.inner.format
+    for a_index, a_format in enumerate(machine.a_formats):
+        for b_index, b_format in enumerate(machine.b_formats):
+            of = np.nonzero((a_choice == a_index) & (b_choice == b_index))[0]
+            a[of], b[of] = sums(rng, a_format, len(of)), sums(rng, b_format, len(of))
+            near[of] = mac(0, a[of], b[of], a_format=a_format, b_format=b_format, accumulator=Accumulator(format=fmt))
+    near = ((near ^ fmt.sign_mask) + rng.integers(-2, 3, count)) & ((1 << fmt.bits) - 1)
+    cancels = rng.integers(0, 2, count) == 1
+    cases = {"a": a, "b": b, "a_format": a_choice, "b_format": b_choice}
+    cases["sum"] = np.where(cancels, near, sums(rng, fmt, count))
+    if machine.inner.rounding.stochastic:
+        cases["word"] = rng.integers(0, 1 << machine.inner.rounding.random_bits, count)
+    return cases
+
+
+def outer_cases(rng: Generator, machine: Machine, count: int) -> dict[str, Codes]:
+    """Chunk sums and outer sums of `count` outer additions: half of them nearly cancel."""
+    inner, outer = machine.inner.format, machine.outer.format
+    chunk = sums(rng, inner, count)
+    # A bit pattern cut to the other width has about the same exponent only if formats match; elsewhere it is one more
+    # random code, and the corners of `sums` do the rest.
+    shift = outer.bits - inner.bits
+    scaled = chunk << shift if shift > 0 else chunk >> -shift
+    near = ((scaled ^ outer.sign_mask) + rng.integers(-2, 3, count)) & ((1 << outer.bits) - 1)
+    cancels = rng.integers(0, 2, count) == 1
+    cases = {"chunk": chunk, "outer_sum": np.where(cancels, near, sums(rng, outer, count))}
+    if machine.outer.rounding.stochastic:
+        cases["outer_word"] = rng.integers(0, 1 << machine.outer.rounding.random_bits, count)
+    return cases
+
+
+def gemm_cases(rng: Generator, machine: Machine, count: int) -> list[GemmCase]:
+    """GEMMs of random shape: M 1..40, K 1..3R, N 1..3C.  Every second one has idle cycles and back-pressure."""
+    cases = []
+    for index in range(count):
+        m, k, n = rng.integers(1, [41, 3 * machine.rows + 1, 3 * machine.columns + 1])
+        a_format, b_format = rng.choice(len(machine.a_formats)), rng.choice(len(machine.b_formats))
+        idle, stall = (0.0, 0.0) if index % 2 else rng.uniform(0, 0.6, 2)
+        cases.append(
+            GemmCase(
+                operand(rng, machine.a_formats[a_format], (m, k)),
+                operand(rng, machine.b_formats[b_format], (k, n)),
+                machine.a_formats[a_format],
+                machine.b_formats[b_format],
+                float(idle),
+                float(stall),
+                reset=index % 5 != 4,
+            )
+        )
+    return cases
+
+
+def operand(rng: Generator, fmt: Format, shape: tuple[int, int]) -> Codes:
+    """Codes of a matrix: of a normal distribution of random scale, with zeros; one matrix in eight of any codes."""
+    if rng.integers(0, 8) == 0:
+        return rng.integers(0, 1 << fmt.bits, shape)
+    values = rng.normal(size=shape) * 2.0 ** rng.integers(-4, 4)
+    values[rng.random(shape) < 0.1] = rng.choice([0.0, -0.0])
+    return encode(values, fmt, saturate=True).astype(np.int64)

@@ -1,0 +1,202 @@
+"""`quaver verify`: the generated Verilog against the golden model's bits and the simulator's cycles."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quaver.cosim.array_runs import GemmCase, run_model, run_rtl
+from quaver.cosim.cases import gemm_cases, mac_cases, outer_cases
+from quaver.cosim.lanes import Lanes, evaluate, product_of
+from quaver.cosim.simulator import Model
+from quaver.golden import Format, Machine, accumulate, chunk_addend, decode, mac, multiply
+from quaver.golden.errors import check_range
+from quaver.hw.array import Array
+
+GEMMS = 60
+"""GEMMs per verification."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One kind of comparison."""
+
+    name: str
+    compared: int
+    """Values compared."""
+    mismatches: int
+    first: str | None = None
+    """The first difference: operands, expected, got."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was compared; nothing passes that compared nothing."""
+
+    machine: str
+    seed: int
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.checks) and all(check.compared and not check.mismatches for check in self.checks)
+
+    @property
+    def first_mismatch(self) -> str | None:
+        """The first difference of the first check that has one."""
+        return next((check.first for check in self.checks if check.first), None)
+
+    def to_dict(self) -> dict[str, object]:
+        """The report as `--json` prints it."""
+        checks = [{"name": c.name, "compared": c.compared, "mismatches": c.mismatches} for c in self.checks]
+        return {"machine": self.machine, "seed": self.seed, "checks": checks, "passed": self.passed}
+
+
+def verify(
+    machine: Machine, *, cases: int = 20_000, seed: int = 0, progress: Callable[[str], None] = lambda _: None
+) -> Report:
+    """Co-verify the RTL of `machine`: exhaustive products, `cases` MACs and outer additions, `GEMMS` GEMMs.
+
+    Raises
+    ------
+    ValueError
+        If `cases` or `seed` is out of range.
+    SimulatorError
+        If the simulator fails.
+    """
+    check_range("cases", cases, 1, 100_000_000)
+    check_range("seed", seed, 0, (1 << 32) - 1)
+    rng = np.random.default_rng(seed)
+    report = Report(machine=machine.name, seed=seed)
+    progress("building the arithmetic")
+    with Model.of(Lanes, machine) as model:
+        for check in check_parts(model, machine, rng, cases, progress):
+            report.checks.append(check)
+            if check.mismatches:
+                return report
+    progress("building the array")
+    with Model.of(Array, machine) as model:
+        progress(f"{GEMMS} GEMMs")
+        report.checks.extend(check_gemms(model, machine, gemm_cases(rng, machine, GEMMS), seed))
+    return report
+
+
+def check_parts(
+    model: Model, machine: Machine, rng: np.random.Generator, cases: int, progress: Callable[[str], None]
+) -> Iterator[Check]:
+    """Check a model of `Lanes(machine)`: all products of all format pairs, then `cases` MACs and outer additions."""
+    for a_format, b_format in product(machine.a_formats, machine.b_formats):
+        progress(f"products {a_format} x {b_format}")
+        yield check_products(model, machine, a_format, b_format)
+    progress(f"{cases} MACs")
+    yield check_macs(model, machine, mac_cases(rng, machine, cases))
+    progress(f"{cases} outer additions")
+    yield check_outer(model, machine, outer_cases(rng, machine, cases))
+
+
+def check_products(model: Model, machine: Machine, a_format: Format, b_format: Format) -> Check:
+    """Every pair of codes through the decoders and the multiplier."""
+    a, b = (grid.reshape(-1) for grid in np.indices((1 << a_format.bits, 1 << b_format.bits)))
+    choice = {
+        "a_format": np.full(len(a), machine.a_formats.index(a_format)),
+        "b_format": np.full(len(a), machine.b_formats.index(b_format)),
+    }
+    raw = evaluate(model, "product", {"a": a, "b": b, **choice})
+    shape = product_of(machine)
+
+    def member(name: str) -> NDArray[np.int64]:
+        part = shape.layout[name]
+        return (raw.astype(np.int64) >> part.offset) & ((1 << part.width) - 1)
+
+    # One integer per product: its class, or its sign and exact value in units that hold every product.
+    got_value = np.ldexp(
+        member("significand").astype(float), member("exponent") + shape.low - shape.significand_bits + 1
+    )
+    exact = multiply(decode(a, a_format), decode(b, b_format))
+    value = np.ldexp(exact.significand.astype(float), exact.exponent)
+    nan, inf = member("nan") == 1, member("inf") == 1
+    same = np.where(
+        exact.nan | nan,
+        exact.nan == nan,
+        (exact.sign == (member("sign") == 1)) & (exact.inf == inf) & (exact.inf | (got_value == value)),
+    )
+
+    def show(sign: bool, special: str, number: float) -> str:
+        return special or f"{'-' if sign else '+'}{number!r}"
+
+    def describe(i: int) -> str:
+        expected = show(exact.sign[i], "NaN" * exact.nan[i] or "Inf" * exact.inf[i], value[i])
+        got = show(member("sign")[i] == 1, "NaN" * nan[i] or "Inf" * inf[i], got_value[i])
+        return f"a = {a[i]:#04x} ({a_format}), b = {b[i]:#04x} ({b_format}): expected {expected}, got {got}"
+
+    return _check(f"product {a_format} x {b_format}", same, describe)
+
+
+def check_macs(model: Model, machine: Machine, cases: dict[str, NDArray[np.int64]]) -> Check:
+    """MACs, against `golden.mac`."""
+    got = evaluate(model, "mac", cases, latency=machine.mac_depth, late={"sum": machine.product_latency})
+    expected = np.zeros(len(got), np.int64)
+    for (i, a_format), (j, b_format) in product(enumerate(machine.a_formats), enumerate(machine.b_formats)):
+        of = (cases["a_format"] == i) & (cases["b_format"] == j)
+        part = {name: values[of] for name, values in cases.items()}
+        expected[of] = mac(
+            part["sum"],
+            part["a"],
+            part["b"],
+            a_format=a_format,
+            b_format=b_format,
+            accumulator=machine.inner,
+            words=part.get("word"),
+        )
+    return _check(f"mac {machine.inner}", got == expected, _codes(cases, expected, got))
+
+
+def check_outer(model: Model, machine: Machine, cases: dict[str, NDArray[np.int64]]) -> Check:
+    """Outer additions, against `golden.accumulate`."""
+    got = evaluate(model, "outer", cases, latency=machine.adder_latency)
+    addend = chunk_addend(cases["chunk"], machine.inner.format)
+    expected = accumulate(cases["outer_sum"], addend, machine.outer, cases.get("outer_word"))
+    return _check(f"outer sum {machine.outer}", got == expected, _codes(cases, expected, got))
+
+
+def check_gemms(model: Model, machine: Machine, cases: list[GemmCase], seed: int) -> list[Check]:
+    """GEMMs on a model of `Array(machine)`: every bit, and the cycles of those whose streams are always ready."""
+    got, expected = run_rtl(model, machine, cases, seed), run_model(machine, cases)
+    at = [(c, g, e, r, s) for c, g, e in zip(cases, got, expected, strict=True) for r, s in np.ndindex(e.y.shape)]
+    same = np.concatenate([(g.y == e.y).reshape(-1) for g, e in zip(got, expected, strict=True)])
+
+    def bit(i: int) -> str:
+        case, g, e, row, column = at[i]
+        return f"{_shape(case)}, y[{row}, {column}]: expected {e.y[row, column]:#x}, got {g.y[row, column]:#x}"
+
+    flowing = [(c, g.cycles, e.cycles) for c, g, e in zip(cases, got, expected, strict=True) if c.flows]
+
+    def cycle(i: int) -> str:
+        case, g, e = flowing[i]
+        return f"{_shape(case)}: expected {e} cycles, got {g}"
+
+    return [
+        _check("gemm bits", same, bit),
+        _check("gemm cycles", np.array([g == e for _, g, e in flowing], bool), cycle),
+    ]
+
+
+def _shape(case: GemmCase) -> str:
+    m, k, n = case.shape
+    return f"GEMM M = {m}, K = {k}, N = {n}, {case.a_format} x {case.b_format}"
+
+
+def _codes(cases: dict[str, NDArray[np.int64]], expected: NDArray, got: NDArray) -> Callable[[int], str]:
+    def describe(i: int) -> str:
+        operands = ", ".join(f"{name} = {values[i]:#x}" for name, values in cases.items())
+        return f"{operands}: expected {expected[i]:#x}, got {got[i]:#x}"
+
+    return describe
+
+
+def _check(name: str, same: NDArray[np.bool_], describe: Callable[[int], str]) -> Check:
+    wrong = np.flatnonzero(~same)
+    first = f"{name}: {describe(int(wrong[0]))}" if len(wrong) else None
+    return Check(name=name, compared=len(same), mismatches=len(wrong), first=first)
