@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quaver.cli.errors import UserError, checking_input, needing, one_line
+from quaver.golden.errors import ToolError
 
 if TYPE_CHECKING:
     from quaver.golden import Machine
@@ -100,17 +101,15 @@ def verify(
 
     Exit status 1 and the first mismatch on standard error if a bit or a cycle differs.
     """
-    from quaver.golden.errors import check_range
-
     described = _load(machine)
+    with needing("verify"):
+        from quaver.cosim.verify import check_request
+        from quaver.cosim.verify import verify as run
     with checking_input():
-        check_range("cases", cases, 1, 1 << 30)
-        check_range("seed", seed, 0, (1 << 32) - 1)
+        check_request(cases=cases, seed=seed)
     from quaver.cli.console import progress, show
 
-    with needing("verify"), progress(f"verifying {described.name}") as tell:
-        from quaver.cosim.verify import verify as run
-
+    with progress(f"verifying {described.name}") as tell:
         report = run(described, cases=cases, seed=seed, progress=tell)
     result = report.to_dict()
     if as_json:
@@ -133,14 +132,14 @@ def synth(
 ) -> None:
     """Area of a part of the machine, by synthesis."""
     described = _load(machine)
+    with needing("synth"):
+        from quaver.synth.flow import check_request, synthesize
+    with checking_input():
+        check_request(unit=unit, target=target)
     from quaver.cli.console import progress, show
 
-    with needing("synth"), progress(f"synthesising {unit} of {described.name}"):
-        from quaver.synth.flow import synthesize
-
-        # Which units and targets there are is the flow's to say, and its first check.
-        with checking_input():
-            area = synthesize(described, unit=unit, target=target)
+    with progress(f"synthesising {unit} of {described.name}"):
+        area = synthesize(described, unit=unit, target=target)
     if as_json:
         _print_json(area)
         return
@@ -169,6 +168,10 @@ def main() -> int:
         message = error.format_message()  # type: ignore[attr-defined]
     except UserError as error:
         message = str(error)
+    except ToolError as error:
+        # The tool's own words may take several lines, and it is not the user's input that is wrong.
+        print(f"quaver: error: {error}", file=sys.stderr)
+        return 1
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:

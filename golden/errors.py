@@ -1,6 +1,10 @@
-"""Checks of what a user wrote; every message names the field and what it may be."""
+"""Checks of what a user wrote, whose messages name the field and what it may be; and failures of foreign tools."""
 
 from collections.abc import Iterable
+
+
+class ToolError(RuntimeError):
+    """A foreign program is missing or failed; the message ends with its own words."""
 
 
 def check_range(field: str, value: object, low: int, high: int) -> None:

@@ -3,14 +3,16 @@
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from quaver.cli.main import main
 from quaver.golden import PRESETS, Machine
+from quaver.golden.errors import ToolError
 
 Stand = Callable[[str, str, Callable[..., Any]], None]
 
@@ -18,9 +20,7 @@ Stand = Callable[[str, str, Callable[..., Any]], None]
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Stand:
     def install(module: str, name: str, function: Callable[..., Any]) -> None:
-        stand = ModuleType(module)
-        setattr(stand, name, function)
-        monkeypatch.setitem(sys.modules, module, stand)
+        monkeypatch.setattr(import_module(module), name, function)
 
     return install
 
@@ -92,13 +92,35 @@ def test_interrupt(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]])
     assert quaver("verify") == (130, "", "")
 
 
-def test_absent_tool(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]]) -> None:
+@pytest.mark.parametrize(
+    ("command", "room", "package", "extra"),
+    [
+        (["verify"], "quaver.cosim", "cocotb_tools", "verify"),
+        (["synth", "--target", "ecp5"], "quaver.synth", "pyosys", "synth"),
+    ],
+)
+def test_absent_package(
+    monkeypatch: pytest.MonkeyPatch,
+    quaver: Callable[..., tuple[int, str, str]],
+    command: list[str],
+    room: str,
+    package: str,
+    extra: str,
+) -> None:
+    for module in [name for name in sys.modules if name.partition(".")[0] == package or name.startswith(f"{room}.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    line = f"quaver: error: {package} is not installed; pip install 'quaver[{extra}]' brings it\n"
+    assert quaver(*command) == (2, "", line)
+
+
+def test_tools_speak_for_themselves(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]]) -> None:
     def verify(*_: Any, **__: Any) -> None:
-        raise ModuleNotFoundError(name="cocotb_tools.runner")
+        raise ToolError("Verilator did not build quaver_array\n%Error: its own words")
 
     stand_in("quaver.cosim.verify", "verify", verify)
-    line = "quaver: error: cocotb_tools is not installed; pip install 'quaver[verify]' brings it\n"
-    assert quaver("verify") == (2, "", line)
+    words = "quaver: error: Verilator did not build quaver_array\n%Error: its own words\n"
+    assert quaver("verify") == (1, "", words)
 
 
 def test_our_faults_are_not_hidden(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]]) -> None:
