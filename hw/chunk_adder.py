@@ -51,7 +51,7 @@ class ChunkAdder(wiring.Component):
         adder = place(m, platform, "adder", Adder, shape, self.outer, self.depth)
         number = unpack(m, self.chunk, self.inner, shape)
         # The only zero of a format without -0 stands for -0, the identity: a chunk of padding changes no bit.
-        identity = Const(0, 1) if self.inner.has_negative_zero else ~number.significand.any()
+        identity = Const(0, 1) if self.inner.has_negative_zero else ~self.chunk[:-1].any()
         m.d.comb += [
             adder.addend.eq(number),
             adder.addend.sign.eq(number.sign | identity),
