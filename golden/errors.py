@@ -17,4 +17,5 @@ def check_choice(field: str, value: object, allowed: Iterable[object]) -> None:
     """Raise ValueError unless `value` is one of `allowed`."""
     options = list(allowed)
     if value not in options:
-        raise ValueError(f"{field} must be one of {', '.join(map(str, options))}, not {value!r}")
+        shown = repr(value) if isinstance(value, str) else value  # what is no text has a name of its own
+        raise ValueError(f"{field} must be one of {', '.join(map(str, options))}, not {shown}")

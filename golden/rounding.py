@@ -96,10 +96,9 @@ def round_to(
     code = np.where(kept == 0, 0, code)
 
     over = code > fmt.max_code
-    clip = saturate or fmt.specials == "finite"
-    limit = fmt.max_code if clip or rounding.mode == "rtz" else fmt.inf_code
-    code = np.where(over, limit, code)
-    infinite = fmt.max_code if clip and fmt.specials != "fnuz" else fmt.inf_code
+    beyond = fmt.max_code if fmt.inf_code is None else fmt.inf_code  # a `finite` format always saturates
+    code = np.where(over, fmt.max_code if saturate or rounding.mode == "rtz" else beyond, code)
+    infinite = fmt.max_code if saturate and fmt.specials != "fnuz" else beyond
     code = np.where(x.inf, infinite, code)
 
     sign = x.sign
