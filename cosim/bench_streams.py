@@ -54,6 +54,7 @@ class Sink:
         self._valid, self._ready = getattr(dut, f"{name}__valid"), getattr(dut, f"{name}__ready")
         self._bytes = (len(self._payload) + 7) // 8
         self._rng = rng
+        self._ready.value = 0
         self.received = bytearray()
         self.count = 0
         self.stall = 0.0
@@ -85,7 +86,6 @@ async def gemms(dut: SimHandleBase) -> None:
     rng = random.Random(int(job["seed"]))
     weights, activations, sink = Source(dut, "weights", rng), Source(dut, "activations", rng), Sink(dut, "sums", rng)
     all_weights, all_activations = _beats(job["weights"]), _beats(job["activations"])
-    dut.sums__ready.value = 0
     cycles = []
     for index, expected in enumerate(job["sum_beats"].tolist()):
         if job["reset"][index]:

@@ -1,6 +1,7 @@
 """What the benches share: their job, their record, and one cycle of the clock."""
 
 from types import TracebackType
+from typing import Any
 
 import cocotb
 import numpy as np
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 
 def load_job() -> dict[str, NDArray]:
     """The arrays that the runner passed in."""
-    with np.load(cocotb.plusargs["job"]) as job:
+    with np.load(str(cocotb.plusargs["job"])) as job:
         return dict(job)
 
 
 def save_record(**arrays: object) -> None:
     """Hand arrays back to the runner."""
-    np.savez(cocotb.plusargs["record"], **{name: np.asarray(value) for name, value in arrays.items()})
+    record: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
+    np.savez(str(cocotb.plusargs["record"]), **record)
 
 
 class Cycle:

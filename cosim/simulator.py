@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cocotb_tools.runner
 import numpy as np
@@ -105,7 +106,8 @@ class Model:
             If the bench fails or runs into its time-out.
         """
         test_dir = Path(tempfile.mkdtemp(dir=self._path))
-        np.savez(test_dir / "job.npz", **{name: np.asarray(value) for name, value in job.items()})
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in job.items()}
+        np.savez(test_dir / "job.npz", **arrays)
         log = test_dir / "test.log"
         try:
             results = self._runner.test(
