@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Report:
         """The first difference of the first check that has one."""
         return next((check.first for check in self.checks if check.first), None)
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """The report as `--json` prints it."""
         checks = [{"name": c.name, "compared": c.compared, "mismatches": c.mismatches} for c in self.checks]
         return {"machine": self.machine, "seed": self.seed, "checks": checks, "passed": self.passed}
