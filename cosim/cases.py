@@ -39,6 +39,14 @@ def sums(rng: Generator, fmt: Format, count: int) -> Codes:
     )
 
 
+def operand_pairs(rng: Generator, a_format: Format, b_format: Format) -> tuple[Codes, Codes]:
+    """Every pair of codes of two 8-bit (or 9-bit) formats; of wider ones, whose pairs are too many, 65,536 drawn ones."""
+    if a_format.bits + b_format.bits > 18:
+        return sums(rng, a_format, 1 << 16), sums(rng, b_format, 1 << 16)
+    a, b = np.indices((1 << a_format.bits, 1 << b_format.bits))
+    return a.reshape(-1), b.reshape(-1)
+
+
 def mac_cases(rng: Generator, machine: Machine, count: int) -> dict[str, Codes]:
     """Operands, format choices and sums of `count` MACs: half of the sums nearly cancel their product."""
     a_choice, b_choice = (rng.integers(0, len(f), count) for f in (machine.a_formats, machine.b_formats))

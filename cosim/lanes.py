@@ -15,6 +15,7 @@ from quaver.hw.decoder import Decoder
 from quaver.hw.design import place
 from quaver.hw.mac import Mac
 from quaver.hw.multiplier import Multiplier
+from quaver.hw.streams import code_bits
 from quaver.hw.unpacked import Unpacked, operand_shape, product_shape
 
 LANES = 8
@@ -33,7 +34,8 @@ class Parts(wiring.Component):
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         members = {
-            **{"a": In(8), "b": In(8), "a_format": In(4), "b_format": In(4)},
+            **{"a": In(code_bits(machine.a_formats)), "a_format": In(4)},
+            **{"b": In(code_bits(machine.b_formats)), "b_format": In(4)},
             "product": Out(product_of(machine).layout.size),
             "sum": In(machine.inner.format.bits),
             "mac": Out(machine.inner.format.bits),

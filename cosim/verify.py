@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quaver.cosim.array_runs import GemmCase, run_model, run_rtl
-from quaver.cosim.cases import gemm_cases, mac_cases, outer_cases
+from quaver.cosim.cases import gemm_cases, mac_cases, operand_pairs, outer_cases
 from quaver.cosim.lanes import Lanes, evaluate, product_of
 from quaver.cosim.simulator import Model
 from quaver.golden import Format, Machine, accumulate, chunk_addend, decode, mac, multiply
@@ -95,16 +95,18 @@ def check_parts(
     """Check a model of `Lanes(machine)`: all products of all format pairs, then `cases` MACs and outer additions."""
     for a_format, b_format in product(machine.a_formats, machine.b_formats):
         progress(f"products {a_format} x {b_format}")
-        yield check_products(model, machine, a_format, b_format)
+        yield check_products(model, machine, a_format, b_format, rng)
     progress(f"{cases} MACs")
     yield check_macs(model, machine, mac_cases(rng, machine, cases))
     progress(f"{cases} outer additions")
     yield check_outer(model, machine, outer_cases(rng, machine, cases))
 
 
-def check_products(model: Model, machine: Machine, a_format: Format, b_format: Format) -> Check:
-    """Every pair of codes through the decoders and the multiplier."""
-    a, b = (grid.reshape(-1) for grid in np.indices((1 << a_format.bits, 1 << b_format.bits)))
+def check_products(
+    model: Model, machine: Machine, a_format: Format, b_format: Format, rng: np.random.Generator
+) -> Check:
+    """Pairs of codes (`operand_pairs`: all of them, unless formats are wide) through the decoders and the multiplier."""
+    a, b = operand_pairs(rng, a_format, b_format)
     choice = {
         "a_format": np.full(len(a), machine.a_formats.index(a_format)),
         "b_format": np.full(len(a), machine.b_formats.index(b_format)),
@@ -129,12 +131,12 @@ def check_products(model: Model, machine: Machine, a_format: Format, b_format: F
         (exact.sign == (member("sign") == 1)) & (exact.inf == inf) & (exact.inf | (got_value == value)),
     )
 
-    def show(sign: bool, special: str, number: float) -> str:
-        return special or f"{'-' if sign else '+'}{number!r}"
+    def show(is_nan: bool, is_inf: bool, negative: bool, number: float) -> str:
+        return "NaN" if is_nan else ("-" if negative else "+") + ("Inf" if is_inf else repr(float(number)))
 
     def describe(i: int) -> str:
-        expected = show(exact.sign[i], "NaN" * exact.nan[i] or "Inf" * exact.inf[i], value[i])
-        got = show(member("sign")[i] == 1, "NaN" * nan[i] or "Inf" * inf[i], got_value[i])
+        expected = show(exact.nan[i], exact.inf[i], exact.sign[i], value[i])
+        got = show(nan[i], inf[i], member("sign")[i] == 1, got_value[i])
         return f"a = {a[i]:#04x} ({a_format}), b = {b[i]:#04x} ({b_format}): expected {expected}, got {got}"
 
     return _check(f"product {a_format} x {b_format}", same, describe)

@@ -127,7 +127,6 @@ class Array(wiring.Component):
                 w.absent.eq(weight.depth <= i),
                 w.valid.eq(self.weights.valid & self.weights.ready),
                 a.code.eq(activation.codes[i]),
-                a.format.eq(activation.format),
                 a.start.eq(activation.start),
                 a.valid.eq(self.activations.valid & self.activations.ready),
                 *(lane.format.eq(beat.format) for lane, beat in ((w, weight), (a, activation)) if has_choice(lane)),
