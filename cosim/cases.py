@@ -40,7 +40,7 @@ def sums(rng: Generator, fmt: Format, count: int) -> Codes:
 
 
 def operand_pairs(rng: Generator, a_format: Format, b_format: Format) -> tuple[Codes, Codes]:
-    """Every pair of codes of two 8-bit (or 9-bit) formats; of wider ones, whose pairs are too many, 65,536 drawn ones."""
+    """Every pair of codes of two formats of 8 or 9 bits; of wider ones, which have too many, 65,536 drawn pairs."""
     if a_format.bits + b_format.bits > 18:
         return sums(rng, a_format, 1 << 16), sums(rng, b_format, 1 << 16)
     a, b = np.indices((1 << a_format.bits, 1 << b_format.bits))
