@@ -68,7 +68,6 @@ class Adder(wiring.Component):
         m = Module()
         fmt, window = self.accumulator.format, self.window
         gradual = fmt.subnormals == "gradual"
-        word = self.word if self.accumulator.rounding.stochastic else Const(0, 0)
 
         # Exponents count in the accumulator's biased field from here on.
         acc = unpack(m, self.sum, fmt, Unpacked.of_sum(fmt, normalised=False))
@@ -80,100 +79,55 @@ class Adder(wiring.Component):
         difference = Signal(_signed_range(offset - (1 << len(acc.exponent)), highest))
         m.d.comb += difference.eq(addend.exponent + offset - acc.exponent)
         lead = 1 + self.addend_shape.headroom if self.addend_shape.normalised else len(addend.significand)
-        addend_zero = ~addend.significand[-lead:].any()
-        addend_big = ~difference[-1] & ~addend_zero
+        addend_big = ~difference[-1] & addend.significand[-lead:].any()
         acc_aligned = Cat(Const(0, window - fmt.precision), acc.significand)
         addend_aligned = Cat(Const(0, window - self.addend_shape.significand_bits), addend.significand)
-        special = self._special(acc, addend)
         top = Signal(_signed_range(min(offset, 0), max(highest, 1 << len(acc.exponent))))
         m.d.comb += top.eq(Mux(addend_big, addend.exponent + offset, acc.exponent))
         s = cut(
             m,
             self.depth,
             "compare",
+            big=Mux(addend_big, addend_aligned, acc_aligned),
             # If acc is big, the distance is -difference = ~difference + 1: the 1 is wired.
             distance=(difference ^ difference[-1].replicate(len(difference)))[:-1],
-            big=Mux(addend_big, addend_aligned, acc_aligned),
             small=Mux(addend_big, acc_aligned, addend_aligned >> 1),
             lost=Mux(addend_big, Const(0, 1), addend_aligned[0]),
             top=top,
             sign=Mux(addend_big, addend.sign, acc.sign),
             opposite=addend.sign ^ acc.sign,
-            special=special,
-            word=word,
+            nan=acc.nan | addend.nan | (acc.inf & addend.inf & (acc.sign ^ addend.sign)),
+            inf=acc.inf | addend.inf,
+            inf_sign=Mux(acc.inf, acc.sign, addend.sign),
+            word=self.word if self.accumulator.rounding.stochastic else Const(0, 0),
         )
 
         # Shift: what leaves the window is remembered as one sticky bit.
         kept, sticky = _shift_right(m, s.small, s.lost, s.distance)
-        s = cut(
-            m,
-            self.depth,
-            "shift",
-            big=s.big,
-            small=Cat(sticky, kept),
-            top=s.top,
-            sign=s.sign,
-            opposite=s.opposite,
-            special=s.special,
-            word=s.word,
-        )
+        s = cut(m, self.depth, "shift", s, small=Cat(sticky, kept))
 
         # Add: one bit more for the carry, one for the sign.
         total = Signal(window + 3)
         big, small = Cat(Const(0, 1), s.big), Cat(s.small, Const(0, 2))
         m.d.comb += total.eq(big + (small ^ s.opposite.replicate(len(total))) + s.opposite)
-        s = cut(
-            m,
-            self.depth,
-            "add",
-            total=total,
-            top=s.top,
-            sign=s.sign,
-            opposite=s.opposite,
-            special=s.special,
-            word=s.word,
-        )
+        s = cut(m, self.depth, "add", s, total=total)
+
+        # Negate: where the smaller exponent had the larger significand.
         negative = s.total[-1]
         magnitude = Signal(window + 2)
         m.d.comb += magnitude.eq((s.total ^ negative.replicate(len(s.total))) + negative)
-        s = cut(
-            m,
-            self.depth,
-            "negate",
-            magnitude=magnitude,
-            top=s.top,
-            sign=s.sign ^ negative,
-            opposite=s.opposite,
-            special=s.special,
-            word=s.word,
-        )
+        s = cut(m, self.depth, "negate", s, magnitude=magnitude, sign=s.sign ^ negative)
 
         # Normalise: the carry position is one binade above the top; subnormals stop at the lowest binade.
-        exponent = Signal(signed(len(s.top) + 1))
-        m.d.comb += exponent.eq(s.top + 1)
-        normal, exponent = _normalise(m, s.magnitude, exponent, gradual)
+        normal, exponent = _normalise(m, s.magnitude, s.top + 1, gradual)
         # An exactly cancelled sum is +0; two zeros of one sign keep it.
         zero = ~normal.any() if gradual else ~normal[-1]
-        s = cut(
-            m,
-            self.depth,
-            "normalise",
-            normal=normal,
-            exponent=exponent,
-            sign=s.sign & ~(s.opposite & zero),
-            zero=zero,
-            special=s.special,
-            word=s.word,
-        )
+        sign = s.sign & ~(s.opposite & zero)
+        s = cut(m, self.depth, "normalise", s, normal=normal, exponent=exponent, zero=zero, sign=sign)
 
         magnitude, over, under = _round(m, s, self.accumulator)
         m.d.sync += self.result.eq(_select(s, magnitude, over, under, self.accumulator))
         return m
-
-    def _special(self, acc: Value, addend: Value) -> Value:
-        """Flags: NaN, Inf, sign of the Inf."""
-        nan = acc.nan | addend.nan | (acc.inf & addend.inf & (acc.sign ^ addend.sign))
-        return Cat(nan, acc.inf | addend.inf, Mux(acc.inf, acc.sign, addend.sign))
 
 
 def _signed_range(low: int, high: int) -> Shape:
@@ -198,18 +152,23 @@ def _shift_right(m: Module, value: Value, lost: Value, distance: Value) -> tuple
 def _normalise(m: Module, value: Value, exponent: Value, gradual: bool) -> tuple[Value, Value]:
     """Shift leading zeros out and count the exponent down; `gradual` stops at exponent 1."""
     width = len(value)
+    steps = (width - 1).bit_length()
     room = exponent - 1
-    for step in reversed(range((width - 1).bit_length())):
+    count = Signal(steps)
+    for step in reversed(range(steps)):
         amount = 1 << step
-        go = ~value[-amount:].any() if amount < width else Const(0, 1)
+        go = Signal(name=f"go_{amount}")
+        m.d.comb += [go.eq(~value[-amount:].any()), count[step].eq(go)]
         if gradual:
-            go = go & (room >= amount)
+            rest = Signal(signed(len(room)), name=f"room_{amount}")
+            m.d.comb += [go.eq(~value[-amount:].any() & (room >= amount)), rest.eq(room - (go << step))]
+            room = rest
         shifted = Signal(width, name=f"normal_{amount}")
         m.d.comb += shifted.eq(Mux(go, value << amount, value))
-        rest = Signal(signed(len(room)), name=f"room_{amount}")
-        m.d.comb += rest.eq(room - (go << step))
-        value, room = shifted, rest
-    return value, room + 1
+        value = shifted
+    result = Signal(signed(len(exponent)))
+    m.d.comb += result.eq(exponent - count)
+    return value, result
 
 
 def _round(m: Module, s: SimpleNamespace, accumulator: Accumulator) -> tuple[Value, Value, Value]:
@@ -252,13 +211,12 @@ def _round(m: Module, s: SimpleNamespace, accumulator: Accumulator) -> tuple[Val
 def _select(s: SimpleNamespace, magnitude: Value, over: Value, under: Value, accumulator: Accumulator) -> Value:
     """The code of the result: the rounded number, or one of the special cases."""
     fmt = accumulator.format
-    nan, inf, inf_sign = s.special
     assert fmt.nan_code is not None and fmt.inf_code is not None
     infinite = Const(fmt.max_code if accumulator.saturate else fmt.inf_code, fmt.bits - 1)
     largest = Const(fmt.max_code if accumulator.rounding.mode == "rtz" else infinite.value, fmt.bits - 1)
     number = Mux(over, largest, magnitude & ~under.replicate(fmt.bits - 1))
-    number = Mux(nan, fmt.nan_code, Mux(inf, infinite, number))
-    sign = ~nan & Mux(inf, inf_sign, s.sign)
+    number = Mux(s.nan, fmt.nan_code, Mux(s.inf, infinite, number))
+    sign = ~s.nan & Mux(s.inf, s.inf_sign, s.sign)
     if fmt.specials == "dlfloat":  # neither zero nor the merged code has a sign
         sign = sign & number.any() & ~number.all()
     return Cat(number[: fmt.bits - 1], sign)

@@ -8,7 +8,7 @@ instance of a module that the design holds once.
 import re
 from collections.abc import Hashable
 
-from amaranth._toolchain.yosys import find_yosys
+from amaranth._toolchain.yosys import _BuiltinYosys
 from amaranth.back.rtlil import convert_fragment
 from amaranth.hdl import ClockSignal, Fragment, Instance, Module, ResetSignal, Value
 from amaranth.hdl._ir import PortDirection
@@ -52,7 +52,7 @@ class Design:
         # `proc` makes multiplexers of processes and `-purge` drops the aliases of struct fields: a file that is smaller
         # and that simulators compile several times as fast as what `amaranth.back.verilog` writes.
         script = f"read_rtlil <<rtlil\n{text}\nrtlil\nproc\nopt_clean -purge\nmemory_collect\nwrite_verilog -noattr\n"
-        return find_yosys(lambda version: version >= (0, 40)).run(["-q", "-"], script)
+        return _BuiltinYosys.run(["-q", "-"], script)  # never a system's: the text would depend on where it is made
 
 
 def place(

@@ -25,17 +25,21 @@ one cycle less to the column's latency."""
 assert all(len(cuts) + 1 == depth for depth, cuts in CUTS.items()) and max(CUTS) == MAC_DEPTH_MAX
 
 
-def cut(m: Module, depth: int, step: str, **values: Value | data.View) -> SimpleNamespace:
-    """`values` behind the cut after `step`: registered if a MAC of `depth` has that cut, as they are if not."""
-    if step not in CUTS[depth]:
-        return SimpleNamespace(**values)
-    registers = dict(values)
-    for name, value in values.items():
-        if not len(Value.cast(value)):  # the word of a rounding that needs none
-            continue
-        registers[name] = register = Signal(value.shape(), name=f"{name}_{step}")
-        m.d.sync += register.eq(value)
-    return SimpleNamespace(**registers)
+def cut(
+    m: Module, depth: int, step: str, state: SimpleNamespace | None = None, **values: Value | data.View
+) -> SimpleNamespace:
+    """What is known after `step`: `state`, the knowledge before it, with the new `values`.
+
+    All of it is registered if a MAC of `depth` has a cut there; registers that nobody reads are dropped from the
+    Verilog.
+    """
+    known = {**(vars(state) if state else {}), **values}
+    if step in CUTS[depth]:
+        for name, value in known.items():
+            if len(Value.cast(value)):  # the word of a rounding that needs none is empty
+                known[name] = register = Signal(value.shape(), name=f"{name}_{step}")
+                m.d.sync += register.eq(value)
+    return SimpleNamespace(**known)
 
 
 def delay(m: Module, value: Value | data.View, cycles: int, name: str) -> Value | data.View:
