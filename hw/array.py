@@ -185,7 +185,7 @@ class Array(wiring.Component):
         with m.If(~self.sums.valid | self.sums.ready):
             m.d.sync += self.sums.valid.eq(popped)
 
-        m.d.comb += self.sums.payload.eq(Cat(column.output for column in feet))
+        m.d.comb += self.sums.payload.eq(Cat(column.result for column in feet))
         for j, column in enumerate(feet):
             m.d.comb += [
                 column.foot.eq(foot),

@@ -53,8 +53,8 @@ class ColumnFoot(wiring.Component):
         Controls.
     seeds:
         Seeds of the segments' generators, for stochastic rounding only.
-    read, slot, output:
-        Read port of the output buffer; the output stays until the next read.
+    read, slot, result:
+        Read port of the output buffer; the result stays until the next read.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -68,7 +68,7 @@ class ColumnFoot(wiring.Component):
             "store_out": Out(store),
             "read": In(1),
             "slot": In((machine.output_depth - 1).bit_length()),
-            "output": Out(machine.outer.format.bits),
+            "result": Out(machine.outer.format.bits),
         }
         if machine.passes_per_chunk > 1:
             top = top_control(machine)
@@ -117,7 +117,7 @@ class ColumnFoot(wiring.Component):
             buffer_write.en.eq(self.store.valid & self.store.last),
             buffer_read.addr.eq(self.slot),
             buffer_read.en.eq(self.read),
-            self.output.eq(buffer_read.data),
+            self.result.eq(buffer_read.data),
         ]
         if machine.passes_per_chunk > 1:
             self._return_sums(m)

@@ -19,18 +19,18 @@ class Design:
     """A platform that collects the RTLIL of each distinct component; two are the same if class and arguments are."""
 
     def __init__(self) -> None:
-        self._names: dict[Hashable, str] = {}
+        self._names: dict[tuple[Hashable, ...], str] = {}
         self._signatures: dict[str, wiring.Signature] = {}
         self._rtlil: dict[str, str] = {}
 
-    def add(self, component_class: type[wiring.Component], *args: Hashable, name: str | None = None) -> str:
+    def add(self, component_class: type[wiring.Component], *args: Hashable) -> str:
         """Name of the module of `component_class(*args)`, elaborated at the first call."""
         key = (component_class, *args)
         if key not in self._names:
             component = component_class(*args)
-            stem = name or "quaver_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", component_class.__name__).lower()
-            taken = sum(other == stem or other.rsplit("_", 1)[0] == stem for other in self._names.values())
-            self._names[key] = unique = f"{stem}_{taken}" if taken else stem
+            stem = "quaver_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", component_class.__name__).lower()
+            variants = sum(other is component_class for other, *_ in self._names)
+            self._names[key] = unique = f"{stem}_{variants}" if variants else stem
             self._signatures[unique] = component.signature
             ports = {path: (value, _DIRECTIONS[flow]) for path, value, flow in _flat_ports(component)}
             fragment = Fragment.get(component, self)
@@ -49,8 +49,8 @@ class Design:
     def verilog(self) -> str:
         """Verilog of all modules, children first."""
         text = "\n".join(self._rtlil.values())
-        # `proc` makes multiplexers of processes and `-purge` drops the aliases of struct fields: a file that is smaller
-        # and that simulators compile several times as fast as what `amaranth.back.verilog` writes.
+        # `proc` makes multiplexers of processes and `-purge` drops the aliases of struct fields: less than half of what
+        # `amaranth.back.verilog` writes.
         script = f"read_rtlil <<rtlil\n{text}\nrtlil\nproc\nopt_clean -purge\nmemory_collect\nwrite_verilog -noattr\n"
         return _BuiltinYosys.run(["-q", "-"], script)  # never a system's: the text would depend on where it is made
 
