@@ -19,8 +19,10 @@ class GemmCase(NamedTuple):
     b: NDArray
     a_format: Format
     b_format: Format
-    idle: float = 0.0
-    """Probability that a source idles before a beat."""
+    weights_idle: float = 0.0
+    """Probability that the source of weights idles, in each cycle before it offers a beat."""
+    activations_idle: float = 0.0
+    """The same of the source of activations."""
     stall: float = 0.0
     """Probability that the sink is not ready in a cycle."""
     reset: bool = True
@@ -34,7 +36,7 @@ class GemmCase(NamedTuple):
     @property
     def flows(self) -> bool:
         """Whether all streams are always ready, so that the cycles are those of the contract."""
-        return self.idle == 0 and self.stall == 0
+        return self.weights_idle == self.activations_idle == self.stall == 0
 
 
 class GemmRun(NamedTuple):
@@ -61,7 +63,8 @@ def run_rtl(model: Model, machine: Machine, cases: Sequence[GemmCase], seed: int
             "weight_beats": [len(w) for w, _ in streams],
             "activation_beats": [len(a) for _, a in streams],
             "sum_beats": sums,
-            "idle": [c.idle for c in cases],
+            "weights_idle": [c.weights_idle for c in cases],
+            "activations_idle": [c.activations_idle for c in cases],
             "stall": [c.stall for c in cases],
             "reset": [c.reset for c in cases],
             "afterwards": machine.latency + machine.load_cycles,

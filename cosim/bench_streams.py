@@ -47,7 +47,10 @@ class Source:
 
 
 class Sink:
-    """Takes beats from a stream; in each cycle it is not ready with probability `stall`."""
+    """Takes beats from a stream; in each cycle it is not ready with probability `stall`.
+
+    A beat that is offered must stay as it is until it is taken.
+    """
 
     def __init__(self, dut: SimHandleBase, name: str, rng: random.Random) -> None:
         self._payload = getattr(dut, f"{name}__payload")
@@ -58,15 +61,19 @@ class Sink:
         self.received = bytearray()
         self.count = 0
         self.stall = 0.0
+        self._waiting: int | None = None
 
     def drive(self) -> None:
         self._takes = self._rng.random() >= self.stall
         self._ready.value = self._takes
 
     def sample(self) -> bool:
-        if not (self._takes and int(self._valid.value)):
+        offered = int(self._payload.value) if int(self._valid.value) else None
+        assert self._waiting in (None, offered), f"beat {self.count} of sums changed before it was taken"
+        self._waiting = None if self._takes else offered
+        if offered is None or not self._takes:
             return False
-        self.received += int(self._payload.value).to_bytes(self._bytes, "little")
+        self.received += offered.to_bytes(self._bytes, "little")
         self.count += 1
         return True
 
@@ -80,7 +87,7 @@ async def gemms(dut: SimHandleBase) -> None:
     """Stream GEMM after GEMM; each begins on an idle machine, freshly reset where the job says so.
 
     The job has `weights` and `activations`, shape (beats, bytes), for all GEMMs, and one entry per GEMM of
-    `weight_beats`, `activation_beats`, `sum_beats`, `idle`, `stall` and `reset`.
+    `weight_beats`, `activation_beats`, `sum_beats`, `weights_idle`, `activations_idle`, `stall` and `reset`.
     """
     job = load_job()
     rng = random.Random(int(job["seed"]))
@@ -90,10 +97,10 @@ async def gemms(dut: SimHandleBase) -> None:
     for index, expected in enumerate(job["sum_beats"].tolist()):
         if job["reset"][index]:
             await reset(dut)
+            assert not int(dut.sums__valid.value), "reset leaves a beat of sums"
         weight_count, activation_count = int(job["weight_beats"][index]), int(job["activation_beats"][index])
-        idle = float(job["idle"][index])
-        weights.load(all_weights[:weight_count], idle)
-        activations.load(all_activations[:activation_count], idle)
+        weights.load(all_weights[:weight_count], float(job["weights_idle"][index]))
+        activations.load(all_activations[:activation_count], float(job["activations_idle"][index]))
         del all_weights[:weight_count], all_activations[:activation_count]
         sink.stall = float(job["stall"][index])
 

@@ -5,7 +5,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from quaver.cosim.array_runs import GemmCase
-from quaver.golden import Accumulator, Format, Machine, encode, mac
+from quaver.golden import Accumulator, Format, Machine, accumulate, chunk_addend, encode, mac
 
 Codes = NDArray[np.int64]
 
@@ -39,6 +39,16 @@ def sums(rng: Generator, fmt: Format, count: int) -> Codes:
     )
 
 
+def beside(rng: Generator, codes: Codes, fmt: Format) -> Codes:
+    """Sums close to addends that are about `codes`: half cancel them but for a few ulps, half overlap their bits."""
+    count, reach = len(codes), fmt.precision + 3
+    cancelling = ((codes ^ fmt.sign_mask) + rng.integers(-2, 3, count)) & ((1 << fmt.bits) - 1)
+    binades = rng.integers(-reach, reach + 1, count) << fmt.mantissa_bits
+    overlapping = (codes & fmt.magnitude_mask ^ rng.integers(0, 1 << fmt.mantissa_bits, count)) + binades
+    overlapping = np.clip(overlapping, 0, fmt.max_code) | rng.integers(0, 2, count) * fmt.sign_mask
+    return np.where(rng.integers(0, 2, count) == 1, cancelling, overlapping)
+
+
 def operand_pairs(rng: Generator, a_format: Format, b_format: Format) -> tuple[Codes, Codes]:
     """Every pair of codes of two formats of 8 or 9 bits; of wider ones, which have too many, 65,536 drawn pairs."""
     if a_format.bits + b_format.bits > 18:
@@ -48,7 +58,7 @@ def operand_pairs(rng: Generator, a_format: Format, b_format: Format) -> tuple[C
 
 
 def mac_cases(rng: Generator, machine: Machine, count: int) -> dict[str, Codes]:
-    """Operands, format choices and sums of `count` MACs: half of the sums nearly cancel their product."""
+    """Operands, format choices and sums of `count` MACs: half of the sums lie close to their product (`beside`)."""
     a_choice, b_choice = (rng.integers(0, len(f), count) for f in (machine.a_formats, machine.b_formats))
     a, b, near = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
     fmt = machine.inner.format
@@ -57,26 +67,20 @@ def mac_cases(rng: Generator, machine: Machine, count: int) -> dict[str, Codes]:
             of = np.nonzero((a_choice == a_index) & (b_choice == b_index))[0]
             a[of], b[of] = sums(rng, a_format, len(of)), sums(rng, b_format, len(of))
             near[of] = mac(0, a[of], b[of], a_format=a_format, b_format=b_format, accumulator=Accumulator(format=fmt))
-    near = ((near ^ fmt.sign_mask) + rng.integers(-2, 3, count)) & ((1 << fmt.bits) - 1)
-    cancels = rng.integers(0, 2, count) == 1
     cases = {"a": a, "b": b, "a_format": a_choice, "b_format": b_choice}
-    cases["sum"] = np.where(cancels, near, sums(rng, fmt, count))
+    cases["sum"] = np.where(rng.integers(0, 2, count) == 1, beside(rng, near, fmt), sums(rng, fmt, count))
     if machine.inner.rounding.stochastic:
         cases["word"] = rng.integers(0, 1 << machine.inner.rounding.random_bits, count)
     return cases
 
 
 def outer_cases(rng: Generator, machine: Machine, count: int) -> dict[str, Codes]:
-    """Chunk sums and outer sums of `count` outer additions: half of them nearly cancel."""
+    """Chunk sums and outer sums of `count` outer additions: half of the latter lie close to the former (`beside`)."""
     inner, outer = machine.inner.format, machine.outer.format
     chunk = sums(rng, inner, count)
-    # A bit pattern cut to the other width has about the same exponent only if formats match; elsewhere it is one more
-    # random code, and the corners of `sums` do the rest.
-    shift = outer.bits - inner.bits
-    scaled = chunk << shift if shift > 0 else chunk >> -shift
-    near = ((scaled ^ outer.sign_mask) + rng.integers(-2, 3, count)) & ((1 << outer.bits) - 1)
-    cancels = rng.integers(0, 2, count) == 1
-    cases = {"chunk": chunk, "outer_sum": np.where(cancels, near, sums(rng, outer, count))}
+    near = accumulate(np.zeros(count, np.int64), chunk_addend(chunk, inner), Accumulator(format=outer)).astype(np.int64)
+    close = rng.integers(0, 2, count) == 1
+    cases = {"chunk": chunk, "outer_sum": np.where(close, beside(rng, near, outer), sums(rng, outer, count))}
     if machine.outer.rounding.stochastic:
         cases["outer_word"] = rng.integers(0, 1 << machine.outer.rounding.random_bits, count)
     return cases
@@ -88,15 +92,14 @@ def gemm_cases(rng: Generator, machine: Machine, count: int) -> list[GemmCase]:
     for index in range(count):
         m, k, n = rng.integers(1, [41, 3 * machine.rows + 1, 3 * machine.columns + 1])
         a_format, b_format = rng.choice(len(machine.a_formats)), rng.choice(len(machine.b_formats))
-        idle, stall = (0.0, 0.0) if index % 2 else rng.uniform(0, 0.6, 2)
+        disturbance = np.zeros(3) if index % 2 else rng.uniform(0, 0.6, 3)
         cases.append(
             GemmCase(
                 operand(rng, machine.a_formats[a_format], (m, k)),
                 operand(rng, machine.b_formats[b_format], (k, n)),
                 machine.a_formats[a_format],
                 machine.b_formats[b_format],
-                float(idle),
-                float(stall),
+                *map(float, disturbance),
                 reset=index % 5 != 4,
             )
         )

@@ -105,7 +105,7 @@ def check_parts(
 def check_products(
     model: Model, machine: Machine, a_format: Format, b_format: Format, rng: np.random.Generator
 ) -> Check:
-    """Pairs of codes through the decoders and the multiplier: all of them, unless formats are wide (`operand_pairs`)."""
+    """Pairs of codes, as `operand_pairs` gives them, through the decoders and the multiplier."""
     a, b = operand_pairs(rng, a_format, b_format)
     choice = {
         "a_format": np.full(len(a), machine.a_formats.index(a_format)),
