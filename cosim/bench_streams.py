@@ -78,6 +78,11 @@ class Sink:
         return True
 
     @property
+    def offered(self) -> bool:
+        """Whether a beat waits to be taken."""
+        return bool(int(self._valid.value))
+
+    @property
     def beats(self) -> NDArray[np.uint8]:
         return np.frombuffer(bytes(self.received), np.uint8).reshape(-1, self._bytes)
 
@@ -97,7 +102,7 @@ async def gemms(dut: SimHandleBase) -> None:
     for index, expected in enumerate(job["sum_beats"].tolist()):
         if job["reset"][index]:
             await reset(dut)
-            assert not int(dut.sums__valid.value), "reset leaves a beat of sums"
+            assert not sink.offered, "reset leaves a beat of sums"
         weight_count, activation_count = int(job["weight_beats"][index]), int(job["activation_beats"][index])
         weights.load(all_weights[:weight_count], float(job["weights_idle"][index]))
         activations.load(all_activations[:activation_count], float(job["activations_idle"][index]))

@@ -92,14 +92,16 @@ def gemm_cases(rng: Generator, machine: Machine, count: int) -> list[GemmCase]:
     for index in range(count):
         m, k, n = rng.integers(1, [41, 3 * machine.rows + 1, 3 * machine.columns + 1])
         a_format, b_format = rng.choice(len(machine.a_formats)), rng.choice(len(machine.b_formats))
-        disturbance = np.zeros(3) if index % 2 else rng.uniform(0, 0.6, 3)
+        weights_idle, activations_idle, stall = [0.0] * 3 if index % 2 else rng.uniform(0, 0.6, 3).tolist()
         cases.append(
             GemmCase(
                 operand(rng, machine.a_formats[a_format], (m, k)),
                 operand(rng, machine.b_formats[b_format], (k, n)),
                 machine.a_formats[a_format],
                 machine.b_formats[b_format],
-                *map(float, disturbance),
+                weights_idle,
+                activations_idle,
+                stall,
                 reset=index % 5 != 4,
             )
         )
