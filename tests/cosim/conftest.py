@@ -1,0 +1,49 @@
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from quaver.cosim.array_runs import GemmCase
+from quaver.cosim.cases import operand
+from quaver.cosim.simulator import Model
+from quaver.golden import Machine
+from quaver.hw.design import Design
+
+
+def plant(verilog: str, module: str, old: str, new: str) -> str:
+    """`verilog` with one fault: in `module`, the one place that matches the pattern `old` becomes `new`."""
+    start = verilog.index(f"\nmodule {module}(")
+    end = verilog.index("\nendmodule", start)
+    body, count = re.subn(old, new, verilog[start:end])
+    assert count == 1, f"{old!r} matches {count} times in {module}"
+    assert body != verilog[start:end]
+    return verilog[:start] + body + verilog[end:]
+
+
+@pytest.fixture
+def faulty() -> Callable[..., Model]:
+    """Maker of models whose Verilog has a fault: component class, machine, then the arguments of `plant`."""
+
+    def make(component: type, machine: Machine, module: str, old: str, new: str) -> Model:
+        design = Design()
+        top = design.add(component, machine)
+        return Model(plant(design.verilog(), module, old, new), top)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_case() -> Callable[..., GemmCase]:
+    """Maker of a GEMM of given shape on a machine, its formats the first ones unless told."""
+
+    def make(
+        rng: np.random.Generator, machine: Machine, shape: tuple[int, int, int], *, choice: int = 0, **streams: object
+    ) -> GemmCase:
+        m, k, n = shape
+        a_format = machine.a_formats[choice % len(machine.a_formats)]
+        b_format = machine.b_formats[choice // 2 % len(machine.b_formats)]
+        a, b = operand(rng, a_format, (m, k)), operand(rng, b_format, (k, n))
+        return GemmCase(a, b, a_format, b_format, **streams)  # type: ignore[arg-type]
+
+    return make
