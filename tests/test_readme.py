@@ -61,6 +61,13 @@ def test_all_commands_are_shown():
     assert {line.split()[1] for line in QUAVER} == set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
+def test_the_commands_with_json_are_told():
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    with_json = {name for name, command in commands.items() if any("--json" in p.opts for p in command.params)}
+    (told,) = re.findall(r"([^.;]*)\btake `--json`", README)
+    assert set(re.findall(r"`(\w+)`", told)) == with_json
+
+
 @pytest.mark.parametrize("line", [line for line in QUAVER if line.split()[1] in QUICK])
 def test_quick_commands_run(line: str, tmp_path: Path):
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
