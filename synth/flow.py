@@ -1,6 +1,7 @@
 """`quaver synth`: the area of a part of a machine."""
 
 from collections.abc import Hashable
+from typing import Any
 
 from amaranth.lib import wiring
 
@@ -21,7 +22,7 @@ def check_request(*, unit: str, target: str) -> None:
     check_choice("target", target, TARGETS)
 
 
-def synthesize(machine: Machine, *, unit: str = "mac", target: str = "ecp5") -> dict[str, object]:
+def synthesize(machine: Machine, *, unit: str = "mac", target: str = "ecp5") -> dict[str, Any]:
     """Synthesise `unit` of `machine` for `target` without DSP blocks.
 
     Returns

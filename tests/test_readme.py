@@ -30,16 +30,18 @@ QUICK = ("simulate", "formats", "generate")
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "docs" / "readme.py")
+    spec = importlib.util.spec_from_file_location("pages", ROOT / "docs" / "pages.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_generated_parts_are_current(script: ModuleType):
-    assert script.rewritten(README) == README, "run python docs/readme.py"
-    assert README.count("<!-- generated: ") == README.count("<!-- end: ") == len(script.generated()) == 4
+@pytest.mark.parametrize(("page", "parts"), [("README.md", 4), ("docs/hardware.md", 3)])
+def test_generated_parts_are_current(script: ModuleType, page: str, parts: int):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert script.rewritten(page) == text, "run python docs/pages.py"
+    assert text.count("<!-- generated: ") == text.count("<!-- end: ") == len(script.PAGES[page]) == parts
 
 
 def test_every_key_is_told(script: ModuleType):

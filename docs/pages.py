@@ -1,0 +1,157 @@
+"""Renews the generated parts of README.md and docs/hardware.md: outputs, tables of keys, machines, beats, areas.
+
+`python docs/pages.py` rewrites the pages; a test compares them with what the code says now.
+"""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+from amaranth.lib import data
+
+from quaver.golden import FORMATS, PRESETS, RNE, Accumulator, Machine, Rounding, sr
+from quaver.golden.machine import RANDOM_BITS_MAX
+from quaver.hw.streams import activation_beat, sum_beat, weight_beat
+from quaver.synth.flow import synthesize
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples" / "stochastic.toml"
+COMMAND = "import sys; from quaver.cli.main import main; sys.exit(main())"
+
+
+def run(*arguments: str) -> str:
+    """What `quaver ARGUMENTS` prints, without blanks at the ends of lines."""
+    command = [sys.executable, "-c", COMMAND, *arguments]
+    output = subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout
+    return "\n".join(line.rstrip() for line in output.splitlines())
+
+
+def field_texts(described: type) -> dict[str, str]:
+    """The documentation of each field of a dataclass: the string below it."""
+    body = ast.parse(inspect.getsource(described)).body[0].body  # type: ignore[attr-defined]
+    return {
+        field.target.id: " ".join(below.value.value.split())
+        for field, below in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)
+    }
+
+
+def machine_keys() -> str:
+    """Every key of a machine file, with its default and meaning."""
+    texts, accumulator, rounding = map(field_texts, (Machine, Accumulator, Rounding))
+    below = {
+        "format": accumulator["format"],
+        "rounding": rounding["mode"],
+        "random_bits": f"{rounding['random_bits']} A machine takes at most {RANDOM_BITS_MAX}.",
+        "overflow": accumulator["overflow"],
+    }
+    rows = []
+    for key, default in Machine().to_dict().items():
+        if key == "name":
+            rows.append(["`name`", "the file's", texts[key]])
+        elif isinstance(default, dict):
+            rows.append([f"`[{key}]`", "", texts[key]])
+            for part, value in default.items():
+                rows.append([f"`{key}.{part}`", f"`{json.dumps(value)}`", below.pop(part, "Likewise.")])
+        else:
+            rows.append([f"`{key}`", f"`{json.dumps(default)}`", texts[key]])
+    return table(["key", "default", "meaning"], rows)
+
+
+def presets() -> str:
+    """The named machines."""
+    head = ["preset", "array", "chunk", "accumulators", "MAC depth", "accumulator depth", "clock, MHz"]
+    rows = [
+        [
+            f"`{m.name}`",
+            f"{m.rows} x {m.columns}",
+            str(m.chunk),
+            str(m.inner) if m.inner == m.outer else f"{m.inner}, {m.outer}",
+            str(m.mac_depth),
+            str(m.accumulator_depth),
+            f"{m.clock_mhz:g}",
+        ]
+        for m in PRESETS.values()
+    ]
+    return table(head, rows)
+
+
+def beats() -> str:
+    """Where the members of each stream's payload are, in the preset `tiny`."""
+    machine = PRESETS["tiny"]
+    rows = []
+    for stream, layout in (
+        ("weights", weight_beat(machine)),
+        ("activations", activation_beat(machine)),
+        ("sums", data.StructLayout({"codes": sum_beat(machine)})),
+    ):
+        for member, field in layout:
+            bits = f"{field.offset + field.width - 1}:{field.offset}" if field.width > 1 else str(field.offset)
+            shape = layout.members[member]
+            each = f"{shape.length} x {field.width // shape.length}" if isinstance(shape, data.ArrayLayout) else "1"
+            rows.append([f"`{stream}`", f"`{member}`", bits, each if each != "1" else str(field.width)])
+    return table(["stream", "member", "bits", "width"], rows)
+
+
+def latencies() -> str:
+    """The cycles that follow from each preset."""
+    names = ("product_latency", "adder_latency", "foot_cycle", "store_cycle", "latency", "load_cycles", "round_trip")
+    rows = [[f"`{name}`", *(str(getattr(machine, name)) for machine in PRESETS.values())] for name in names]
+    rows.append(["`output_depth`, beats", *(str(machine.output_depth) for machine in PRESETS.values())])
+    return table(["cycles", *(f"`{name}`" for name in PRESETS)], rows)
+
+
+def areas() -> str:
+    """Area of the MAC in its shell, accumulator by accumulator."""
+    rows = []
+    for name in ("dlfloat16", "e6m5", "e6m5_sub", "fp16", "bf16", "fp32"):
+        for rounding in (RNE, sr(9)):
+            inner = Accumulator(format=FORMATS[name], rounding=rounding)
+            area = synthesize(replace(PRESETS["tiny"], inner=inner))
+            cells = (str(area[cell]) for cell in ("lut4", "ccu2c", "ff", "lut4_equivalent"))
+            rows.append([name, str(rounding), *cells])
+    decoder = area["decoder"]
+    rows.append(["one decoder", "", *(str(decoder[cell]) for cell in ("lut4", "ccu2c", "ff", "lut4_equivalent"))])
+    return table(["accumulator", "rounding", "LUT4", "CCU2C", "FF", "LUT4 + 2 x CCU2C"], rows)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    cells = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def block(language: str, text: str) -> str:
+    return f"```{language}\n{text.strip()}\n```"
+
+
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {
+        "simulate": lambda: block("text", run("simulate", "resnet18")),
+        "example": lambda: block("toml", EXAMPLE.read_text(encoding="utf-8")),
+        "keys": machine_keys,
+        "presets": presets,
+    },
+    "docs/hardware.md": {"beats": beats, "latencies": latencies, "areas": areas},
+}
+"""The pages, and what makes each of their generated parts, by the name of its markers."""
+
+
+def rewritten(name: str) -> str:
+    """The page `name` with its generated parts made anew."""
+    page = (ROOT / name).read_text(encoding="utf-8")
+    for part, make in PAGES[name].items():
+        begin, end = f"<!-- generated: {part} -->\n", f"<!-- end: {part} -->"
+        before, rest = page.split(begin)
+        page = before + begin + make() + "\n" + end + rest.split(end)[1]
+    return page
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        (ROOT / page).write_text(rewritten(page), encoding="utf-8")
