@@ -86,7 +86,9 @@ class Model:
                 log_file=log,
             )
         except (RuntimeError, ValueError, SystemExit) as error:  # ValueError: there is no shared libpython
-            raise SimulatorError(f"Verilator did not build {top}: {error}\n{_tail(log)}") from error
+            tail = _tail(log)
+            self.close()
+            raise SimulatorError(f"Verilator did not build {top}: {error}\n{tail}") from error
         for file in build.glob("verilated*.o"):
             shutil.copy(file, _runtime())
 
@@ -119,8 +121,10 @@ class Model:
                 log_file=log,
             )
             ran, failed = cocotb_tools.runner.get_results(results)
-        except (RuntimeError, SystemExit) as error:
+        except RuntimeError as error:
             raise SimulatorError(f"{bench} did not run: {error}\n{_tail(log)}") from error
+        except SystemExit as error:  # the runner's way to say that a test failed
+            raise SimulatorError(f"{bench} failed\n{_tail(log)}") from error
         if failed or not ran:
             raise SimulatorError(f"{bench} failed\n{_tail(log)}")
         with np.load(test_dir / "record.npz") as record:

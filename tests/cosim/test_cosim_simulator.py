@@ -1,0 +1,66 @@
+"""The bench's protocol: what goes wrong in the simulator comes out as one error that says where."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from quaver.cosim.simulator import Model, SimulatorError
+from quaver.cosim.tiles import beats
+from quaver.golden import PRESETS
+from quaver.hw.array import Array
+
+TINY = PRESETS["tiny"]
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Model]:
+    with Model.of(Array, TINY) as built:
+        yield built
+
+
+def job(*, weight_beats: int = 4, activation_beats: int = 1, sum_beats: int = 1) -> dict[str, object]:
+    """One GEMM of shape 1 x 4 x 4, as much of it as is told."""
+    weights, activations = beats(TINY, np.full((1, 4), 0x38), np.full((4, 4), 0x38))
+    return {
+        **{"weights": weights[:weight_beats], "weight_beats": [weight_beats], "weights_idle": [0.0]},
+        **{"activations": activations, "activation_beats": [activation_beats], "activations_idle": [0.0]},
+        **{"sum_beats": [sum_beats], "stall": [0.0], "reset": [True], "afterwards": 40, "seed": 0},
+    }
+
+
+def test_all_is_well(model: Model) -> None:
+    record = model.run("bench_streams", job())
+    assert record["cycles"].tolist() == [TINY.load_cycles + TINY.latency + 1]
+    assert record["sums"].shape == (1, 8)
+
+
+def test_weights_that_never_come(model: Model) -> None:
+    with pytest.raises(SimulatorError, match=r"(?s)^bench_streams failed\n.*GEMM 0 hangs with 1 beats of sums to come"):
+        model.run("bench_streams", job(weight_beats=3))
+
+
+def test_sums_too_many(model: Model) -> None:
+    extra = job() | {"activation_beats": [2], "sum_beats": [1]}
+    extra["activations"] = np.repeat(extra["activations"], 2, axis=0)
+    extra["weights"], extra["weight_beats"] = np.repeat(extra["weights"], 2, axis=0), [8]
+    with pytest.raises(SimulatorError, match="GEMM 0 gave 1 beats of sums too many"):
+        model.run("bench_streams", extra)
+
+
+def test_weights_that_nobody_takes(model: Model) -> None:
+    extra = job() | {"weight_beats": [12]}
+    extra["weights"] = np.repeat(extra["weights"], 3, axis=0)
+    with pytest.raises(SimulatorError, match="GEMM 0 left beats behind"):
+        model.run("bench_streams", extra)
+
+
+def test_a_model_runs_again_after_an_error(model: Model) -> None:
+    with pytest.raises(SimulatorError):
+        model.run("bench_streams", job(weight_beats=3))
+    test_all_is_well(model)
+
+
+def test_broken_verilog() -> None:
+    with pytest.raises(SimulatorError, match=r"(?s)^Verilator did not build broken: .*syntax error"):
+        Model("module broken(input a, output b;\nendmodule\n", "broken")
