@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,8 @@ def test_a_right_machine_passes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert (report["machine"], report["seed"], report["passed"]) == ("tiny", 5, True)
     compared = {check["name"]: check["compared"] for check in report["checks"]}
     assert [check["mismatches"] for check in report["checks"]] == [0] * len(compared)
-    assert sum(count for name, count in compared.items() if name.startswith("product")) == 4 * 65_536
+    pairings = [f"product {a} x {b}" for a, b in product(("e4m3", "e5m2"), repeat=2)]
+    assert [compared[pairing] for pairing in pairings] == [65_536] * 4
     assert compared["mac dlfloat16 rne"] == compared["outer sum dlfloat16 rne"] == 20_000
     assert compared["gemm bits"] > 1000 and compared["gemm cycles"] == GEMMS // 2 >= 25
 
