@@ -177,7 +177,9 @@ def check_gemms(model: Model, machine: Machine, cases: list[GemmCase], seed: int
 
     def bit(i: int) -> str:
         case, g, e, row, column = at[i]
-        return f"{_shape(case)}, y[{row}, {column}]: expected {e.y[row, column]:#x}, got {g.y[row, column]:#x}"
+        operands = f"a = [{_hex(case.a[row])}], b = [{_hex(case.b[:, column])}]"
+        result = f"expected {e.y[row, column]:#x}, got {g.y[row, column]:#x}"
+        return f"{_shape(case)}, y[{row}, {column}], {operands}: {result}"
 
     flowing = [(c, g.cycles, e.cycles) for c, g, e in zip(cases, got, expected, strict=True) if c.flows]
 
@@ -194,6 +196,10 @@ def check_gemms(model: Model, machine: Machine, cases: list[GemmCase], seed: int
 def _shape(case: GemmCase) -> str:
     m, k, n = case.shape
     return f"GEMM M = {m}, K = {k}, N = {n}, {case.a_format} x {case.b_format}"
+
+
+def _hex(codes: NDArray[np.int64]) -> str:
+    return " ".join(f"{code:02x}" for code in codes)
 
 
 def _codes(cases: dict[str, NDArray[np.int64]], expected: NDArray, got: NDArray) -> Callable[[int], str]:
