@@ -13,6 +13,7 @@ from quaver.golden import Machine
 from quaver.hw.chunk_adder import ChunkAdder
 from quaver.hw.decoder import Decoder
 from quaver.hw.design import place
+from quaver.hw.lfsr import word_port
 from quaver.hw.mac import Mac
 from quaver.hw.multiplier import Multiplier
 from quaver.hw.streams import code_bits
@@ -42,9 +43,8 @@ class Parts(wiring.Component):
             "chunk": In(machine.inner.format.bits),
             "outer_sum": In(machine.outer.format.bits),
             "outer": Out(machine.outer.format.bits),
+            **word_port(machine.inner.rounding),
         }
-        if machine.inner.rounding.stochastic:
-            members["word"] = In(machine.inner.rounding.random_bits)
         if machine.outer.rounding.stochastic:
             members["outer_word"] = In(machine.outer.rounding.random_bits)
         super().__init__(members)

@@ -105,6 +105,11 @@ class Format:
         return self.specials in ("ieee", "fn", "finite")
 
     @cached_property
+    def identity_code(self) -> int:
+        """Code of the identity of addition: -0, or the only zero of a format without it."""
+        return self.sign_mask if self.has_negative_zero else 0
+
+    @cached_property
     def nan_code(self) -> int | None:
         """The canonical NaN; None where the format has none."""
         match self.specials:

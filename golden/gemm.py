@@ -62,9 +62,8 @@ def gemm(
     inner_words = _member(words, "inner", inner.rounding.stochastic, (depth, m, n))
     outer_words = _member(words, "outer", outer.rounding.stochastic, (-(-depth // arithmetic.chunk), m, n))
 
-    minus_zero = inner.format.sign_mask if inner.format.has_negative_zero else 0
     for index, start in enumerate(range(0, depth, arithmetic.chunk)):
-        s = np.full((m, n), minus_zero, inner.format.dtype)
+        s = np.full((m, n), inner.format.identity_code, inner.format.dtype)
         for k in range(start, min(start + arithmetic.chunk, depth)):
             product = multiply(decode(a_codes[:, k, None], arithmetic.a), decode(b_codes[None, k, :], arithmetic.b))
             s = accumulate(s, product, inner, None if inner_words is None else inner_words[k])

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Accumulator
 from quaver.hw.decoder import unpack
+from quaver.hw.lfsr import word_port
 from quaver.hw.pipeline import cut
 from quaver.hw.unpacked import Unpacked
 
@@ -48,9 +49,7 @@ class Adder(wiring.Component):
             "addend": In(addend_shape.layout),
             "result": Out(accumulator.format.bits),
         }
-        if accumulator.rounding.stochastic:
-            members["word"] = In(accumulator.rounding.random_bits)
-        super().__init__(members)
+        super().__init__(members | word_port(accumulator.rounding))
 
     @property
     def window(self) -> int:

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Machine, seed_of
 from quaver.golden.lfsr import OUTER_GENERATORS
-from quaver.hw.column_foot import ColumnFoot, address_bits, foot_control, minus_zero, store_control, top_control
+from quaver.hw.column_foot import ColumnFoot, address_bits, foot_control, store_control, top_control
 from quaver.hw.design import place
 from quaver.hw.pipeline import delay
 from quaver.hw.row import Row, activation_lane, weight_lane
@@ -138,7 +138,7 @@ class Array(wiring.Component):
 
     def _join(self, m: Module, rows: list[Row], feet: list[ColumnFoot]) -> None:
         """Chain the rows of each segment; a segment's last row leads to the feet."""
-        machine = self.machine
+        machine, inner = self.machine, self.machine.inner.format
         for i, row in enumerate(rows):
             segment, within = divmod(i, machine.segment_rows)
             if within:
@@ -146,10 +146,10 @@ class Array(wiring.Component):
             elif machine.passes_per_chunk > 1:
                 m.d.comb += row.sums.eq(Cat(foot.returned for foot in feet))
             else:
-                m.d.comb += row.sums.eq(Const(minus_zero(machine), machine.inner.format.bits).replicate(len(feet)))
+                m.d.comb += row.sums.eq(Const(inner.identity_code, inner.bits).replicate(len(feet)))
             if within == machine.segment_rows - 1:
-                width = machine.inner.format.bits
-                m.d.comb += [foot.sums[segment].eq(row.results.word_select(j, width)) for j, foot in enumerate(feet)]
+                results = [row.results.word_select(j, inner.bits) for j in range(machine.columns)]
+                m.d.comb += [foot.sums[segment].eq(result) for foot, result in zip(feet, results, strict=True)]
 
     def _control_feet(self, m: Module, feet: list[ColumnFoot], accepted: dict[str, Value]) -> None:
         """Send the controls of a beat along the feet at the cycles that the machine states; take the sums out."""

@@ -8,6 +8,7 @@ from quaver.golden import Accumulator, Format
 from quaver.hw.adder import Adder
 from quaver.hw.decoder import unpack
 from quaver.hw.design import place
+from quaver.hw.lfsr import word_port
 from quaver.hw.unpacked import Unpacked
 
 
@@ -40,9 +41,7 @@ class ChunkAdder(wiring.Component):
     def __init__(self, inner: Format, outer: Accumulator, depth: int) -> None:
         self.inner, self.outer, self.depth = inner, outer, depth
         members = {"chunk": In(inner.bits), "sum": In(outer.format.bits), "result": Out(outer.format.bits)}
-        if outer.rounding.stochastic:
-            members["word"] = In(outer.rounding.random_bits)
-        super().__init__(members)
+        super().__init__(members | word_port(outer.rounding))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

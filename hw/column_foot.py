@@ -133,14 +133,8 @@ class ColumnFoot(wiring.Component):
         m.d.comb += [
             read.addr.eq(self.top.address),
             read.en.eq(1),
-            self.returned.eq(Mux(fresh, minus_zero(self.machine), read.data)),
+            self.returned.eq(Mux(fresh, fmt.identity_code, read.data)),
             write.addr.eq(arrival.address),
             write.data.eq(self.sums[0]),
             write.en.eq(arrival.valid & ~arrival.final),
         ]
-
-
-def minus_zero(machine: Machine) -> int:
-    """The identity of the inner sum: -0, or the only zero of a format without it."""
-    fmt = machine.inner.format
-    return fmt.sign_mask if fmt.has_negative_zero else 0

@@ -4,7 +4,13 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from quaver.golden import Rounding
 from quaver.golden.lfsr import WIDTH, LeapingLfsr
+
+
+def word_port(rounding: Rounding) -> dict[str, wiring.Member]:
+    """Member `word`, as wide as `rounding` needs it; none where it needs none."""
+    return {"word": In(rounding.random_bits)} if rounding.stochastic else {}
 
 
 class WordGenerator(wiring.Component):

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from quaver.golden import Machine
 from quaver.hw.adder import Adder
 from quaver.hw.design import place
+from quaver.hw.lfsr import word_port
 from quaver.hw.multiplier import Multiplier
 from quaver.hw.pipeline import cut
 from quaver.hw.unpacked import operand_shape, product_shape
@@ -45,9 +46,7 @@ class Mac(wiring.Component):
             "sum": In(fmt.bits),
             "result": Out(fmt.bits),
         }
-        if machine.inner.rounding.stochastic:
-            members["word"] = In(machine.inner.rounding.random_bits)
-        super().__init__(members)
+        super().__init__(members | word_port(machine.inner.rounding))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Machine
 from quaver.hw.design import place
+from quaver.hw.lfsr import word_port
 from quaver.hw.mac import Mac
 from quaver.hw.unpacked import Unpacked, operand_shape
 
@@ -52,9 +53,7 @@ class ProcessingElement(wiring.Component):
             "sum": In(machine.inner.format.bits),
             "result": Out(machine.inner.format.bits),
         }
-        if machine.inner.rounding.stochastic:
-            members["word"] = In(machine.inner.rounding.random_bits)
-        super().__init__(members)
+        super().__init__(members | word_port(machine.inner.rounding))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

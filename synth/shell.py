@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Machine
 from quaver.hw.design import place
+from quaver.hw.lfsr import word_port
 from quaver.hw.mac import Mac
 from quaver.hw.unpacked import operand_shape
 
@@ -38,9 +39,7 @@ class MacShell(wiring.Component):
             "clear": In(1),
             "sum": Out(machine.inner.format.bits),
         }
-        if machine.inner.rounding.stochastic:
-            members["word"] = In(machine.inner.rounding.random_bits)
-        super().__init__(members)
+        super().__init__(members | word_port(machine.inner.rounding))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
