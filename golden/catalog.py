@@ -9,6 +9,7 @@ from quaver.golden.formats import Format
 _OCP = "OCP OFP8; Micikevicius et al. 2022, arXiv 2209.05433, table 1"
 _FNUZ = "Noune et al. 2022, arXiv 2206.02915; encoding as in ONNX and ml_dtypes"
 _IBM = "IBM DLFloat16: zDNN, onnx-mlir, US patent 2019/0369960"
+_MX = "OCP Microscaling Formats v1.0, section 5.3"
 _SUN = "Sun et al. 2019 (HFP8), as described by Rodriguez, Deep Learning Systems; no reserved code assumed"
 
 E5M2 = Format(name="e5m2", exponent_bits=5, mantissa_bits=2, bias=15, source=_OCP)
@@ -27,6 +28,9 @@ E5M2_WANG = Format(
     specials="finite",
     source="Wang et al. 2018 (1-5-2), as in QPyTorch's IBM8 example: subnormals kept, no code reserved",
 )
+E3M2 = Format(name="e3m2", exponent_bits=3, mantissa_bits=2, bias=3, specials="finite", source=_MX)
+E2M3 = Format(name="e2m3", exponent_bits=2, mantissa_bits=3, bias=1, specials="finite", source=_MX)
+E2M1 = Format(name="e2m1", exponent_bits=2, mantissa_bits=1, bias=1, specials="finite", source=_MX)
 HFP8_143 = Format(name="hfp8_143", exponent_bits=4, mantissa_bits=3, bias=11, specials="finite", source=_SUN)
 HFP8_153 = Format(
     name="hfp8_153",
@@ -88,6 +92,7 @@ FORMATS: dict[str, Format] = {
     f.name: f
     for f in (
         *(E5M2, E4M3, E4M3FNUZ, E5M2FNUZ, E4M3B11FNUZ, E4M3_IEEE, NOUNE_143, NOUNE_152, E5M2_WANG, HFP8_143, HFP8_153),
+        *(E3M2, E2M3, E2M1),
         *(DLFLOAT16, E6M9, E6M5, E6M5_SUB, E8M13, FP16, BF16, FP32),
     )
 }

@@ -22,7 +22,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A binary floating-point format of a sign bit, `exponent_bits` and `mantissa_bits`.
+    """A binary floating-point format of a sign bit (where `signed`), `exponent_bits` and `mantissa_bits`.
 
     Raises
     ------
@@ -43,6 +43,8 @@ class Format:
     no Inf, no -0; `dlfloat` one merged Inf/NaN at the all-ones code, no -0; `finite` neither."""
     subnormals: Subnormals = "gradual"
     """What exponent field 0 means: `gradual` subnormals; `flush` zero; `normal` an ordinary binade but for m = 0."""
+    signed: bool = True
+    """Whether the top bit is a sign.  Without it a negative number becomes 0 where the cast saturates, else NaN."""
     source: str = ""
     """Where the definition comes from."""
 
@@ -52,6 +54,7 @@ class Format:
         check_range(f"{self.name}: bias", self.bias, -128, 255)
         check_choice(f"{self.name}: specials", self.specials, get_args(Specials))
         check_choice(f"{self.name}: subnormals", self.subnormals, get_args(Subnormals))
+        check_choice(f"{self.name}: signed", self.signed, (True,) if self.specials == "fnuz" else (True, False))
 
     def __str__(self) -> str:
         return self.name
@@ -59,7 +62,7 @@ class Format:
     @cached_property
     def bits(self) -> int:
         """Width of a code."""
-        return 1 + self.exponent_bits + self.mantissa_bits
+        return int(self.signed) + self.exponent_bits + self.mantissa_bits
 
     @cached_property
     def precision(self) -> int:
@@ -67,12 +70,13 @@ class Format:
         return self.mantissa_bits + 1
 
     @cached_property
-    def sign_mask(self) -> int:
-        return 1 << (self.bits - 1)
+    def magnitude_mask(self) -> int:
+        return (1 << (self.exponent_bits + self.mantissa_bits)) - 1
 
     @cached_property
-    def magnitude_mask(self) -> int:
-        return self.sign_mask - 1
+    def sign_mask(self) -> int:
+        """The sign bit; 0 in an unsigned format."""
+        return self.magnitude_mask + 1 if self.signed else 0
 
     @cached_property
     def emin(self) -> int:
@@ -102,7 +106,7 @@ class Format:
 
     @cached_property
     def has_negative_zero(self) -> bool:
-        return self.specials in ("ieee", "fn", "finite")
+        return self.signed and self.specials in ("ieee", "fn", "finite")
 
     @cached_property
     def identity_code(self) -> int:

@@ -20,6 +20,10 @@ COLUMN_FACTOR = 0x9E3779B1
 """Column j's mask is the top bits of j times this, mod 2^32."""
 OUTER_GENERATORS = 0x10000
 """Generator number of the outer adder of column 0, segment 0; row i's generator is number i."""
+OUTPUT_GENERATORS = 0x20000
+"""Generator number of lane 0 of the output unit."""
+UPDATE_GENERATORS = 0x30000
+"""Generator number of lane 0 of the weight update."""
 _MASK = (1 << WIDTH) - 1
 
 Words = NDArray[np.uint32]

@@ -30,7 +30,7 @@ def multiply(a: Exact, b: Exact) -> Exact:
 def add(x: Exact, y: Exact) -> Exact:
     """Sums, exact but for a sticky tail far below any rounding; Inf - Inf is NaN, an exactly cancelled sum is +0.
 
-    The operands' significands must be below 2^30 (any format's number, any product), without sticky tails.
+    The operands' significands must be below 2^48 (any format's number, the product of any two), without sticky tails.
     """
     x_exp, x_sig = _normalised(x)
     y_exp, y_sig = _normalised(y)
@@ -59,7 +59,11 @@ def add(x: Exact, y: Exact) -> Exact:
 
 def accumulate(acc: ArrayLike, addend: Exact, accumulator: Accumulator, words: ArrayLike | None = None) -> NDArray:
     """round(acc + addend): codes of the accumulator's format in and out, NaNs canonical."""
-    total = add(decode(acc, accumulator.format), addend)
+    return round_sum(add(decode(acc, accumulator.format), addend), accumulator, words)
+
+
+def round_sum(total: Exact, accumulator: Accumulator, words: ArrayLike | None = None) -> NDArray:
+    """Exact sums as codes of the accumulator's format, NaNs canonical."""
     codes = round_to(
         total._replace(sign=total.sign & ~total.nan),
         accumulator.format,

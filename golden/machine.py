@@ -22,6 +22,8 @@ from quaver.golden.rounding import Rounding
 
 Dataflow = Literal["ws"]
 Technology = Literal["45nm"]
+ROUNDINGS = ("rne", "rha", "rtz", "sr")
+"""What the adders do; golden knows more."""
 RANDOM_BITS_MAX = 16
 MAC_DEPTH_MAX = 7
 
@@ -88,6 +90,7 @@ class Machine:
                 check_range(f"{field}: significant bits of {fmt}", fmt.precision, 1, OPERAND_PRECISION_MAX)
         for field, accumulator in (("inner", self.inner), ("outer", self.outer)):
             check_choice(f"specials of {field}.format", accumulator.format.specials, ("ieee", "dlfloat"))
+            check_choice(f"{field}.rounding", accumulator.rounding.mode, ROUNDINGS)
             if accumulator.rounding.stochastic:
                 check_range(f"{field}.random_bits", accumulator.rounding.random_bits, 1, RANDOM_BITS_MAX)
 

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden.errors import check_choice, check_range
 from quaver.golden.formats import Exact, Format, IntArray, from_float
+from quaver.golden.lane_words import LaneWords
 
-Mode = Literal["rne", "rha", "rtz", "sr"]
+Mode = Literal["rne", "rha", "rtz", "sr", "sr_fast", "sr_unbiased"]
 _SHIFT_MAX = 63  # significands are below 2^62: a right shift by 63 leaves nothing, a larger one is undefined
 
 
@@ -23,24 +24,26 @@ class Rounding:
     """How a sum or a cast drops bits."""
 
     mode: Mode = "rne"
-    """`rne` to nearest, ties to even; `rha` to nearest, ties away from zero; `rtz` toward zero; `sr` stochastic:
-    floor(|S|/ulp * 2^r) plus a uniform r-bit word, cut back to whole ulps (gfloat's StochasticFastest)."""
+    """`rne` to nearest, ties to the even code; `rha` to nearest, ties away from zero; `rtz` toward zero; `sr`
+    stochastic: floor(|S|/ulp * 2^r) plus a uniform r-bit word, cut back to whole ulps (gfloat's StochasticFastest);
+    `sr_fast` the same with r + 1 bits and the odd word 2 * word + 1 (StochasticFast); `sr_unbiased` the same with the
+    fraction rounded to r bits by `rne` instead of cut (Stochastic)."""
     random_bits: int = 0
-    """r, 1 to 24 for `sr`; 0 for the others."""
+    """r, 1 to 24 for the stochastic modes; 0 for the others."""
 
     def __post_init__(self) -> None:
         check_choice("rounding", self.mode, get_args(Mode))
-        if self.mode == "sr":
+        if self.stochastic:
             check_range("random_bits", self.random_bits, 1, 24)
         else:
             check_range(f"random_bits of rounding {self.mode}", self.random_bits, 0, 0)
 
     def __str__(self) -> str:
-        return f"sr({self.random_bits})" if self.stochastic else self.mode
+        return f"{self.mode}({self.random_bits})" if self.stochastic else self.mode
 
     @property
     def stochastic(self) -> bool:
-        return self.mode == "sr"
+        return self.mode.startswith("sr")
 
 
 RNE = Rounding(mode="rne")
@@ -63,11 +66,12 @@ def round_to(
     x:
         Values of any shape.
     words:
-        Integers in 0 .. 2^r - 1 that broadcast to the shape of `x`; needed by `sr` only.
+        Integers in 0 .. 2^r - 1 that broadcast to the shape of `x`; needed by the stochastic modes only.
     saturate:
         Whether a result beyond the largest finite number, infinity included, becomes that number (an infinity stays
         NaN in `fnuz`: ONNX's cast table).  Otherwise it becomes Inf, or the NaN of a format that has no Inf; `rtz`
-        stops at the largest finite number by itself.  A `finite` format always saturates.
+        stops at the largest finite number by itself.  A `finite` format always saturates.  In an unsigned format the
+        smallest number is 0: what is negative after rounding becomes 0 or the NaN by the same rules.
 
     Raises
     ------
@@ -82,18 +86,16 @@ def round_to(
     if fmt.subnormals == "gradual":
         quantum = np.maximum(quantum, fmt.emin - fmt.mantissa_bits)
     cut = quantum - x.exponent
-    exact = significand << np.clip(-cut, 0, _SHIFT_MAX)
-    kept = np.where(cut > 0, significand >> np.clip(cut, 0, _SHIFT_MAX), exact)
-    up = _rounds_up(significand, cut, kept, x.sticky, rounding, u)
-    kept = kept + np.where(cut > 0, up, False)
+    kept = np.where(cut > 0, significand >> np.clip(cut, 0, _SHIFT_MAX), significand << np.clip(-cut, 0, _SHIFT_MAX))
 
-    # Rounding up may have carried into the next binade, whose code follows on: a code counts ulps.
+    # A code counts ulps: the next number up, in the next binade too, is the next code.
     field = quantum + fmt.mantissa_bits + fmt.bias
     hidden = np.int64(1 << fmt.mantissa_bits)
     code = np.where(kept >= hidden, (field << fmt.mantissa_bits) + kept - hidden, kept)
+    code = code + ((cut > 0) & _rounds_up(significand, cut, code & 1 != 0, x.sticky, rounding, u))
     if fmt.subnormals != "gradual":
         code = np.where(code < fmt.min_code, 0, code)
-    code = np.where(kept == 0, 0, code)
+    code = np.where(significand == 0, 0, code)
 
     over = code > fmt.max_code
     beyond = fmt.max_code if fmt.inf_code is None else fmt.inf_code  # a `finite` format always saturates
@@ -104,13 +106,16 @@ def round_to(
     sign = x.sign
     if not fmt.has_negative_zero:
         sign = sign & (code != 0)
+    if not fmt.signed:
+        below = 0 if fmt.nan_code is None or saturate else fmt.nan_code
+        code = np.where(sign, np.where(x.inf | (rounding.mode != "rtz"), below, 0), code)
     if fmt.specials == "dlfloat":
         sign = sign & (code != fmt.nan_code)
     code = code | np.where(sign, fmt.sign_mask, 0)
     if x.nan.any():
         if fmt.nan_code is None:
             raise ValueError(f"NaN cannot be encoded in {fmt.name}")
-        keep = fmt.specials in ("ieee", "fn")
+        keep = fmt.specials in ("ieee", "fn")  # an unsigned format has no sign bit to keep it in
         code = np.where(x.nan, fmt.nan_code | np.where(x.sign & keep, fmt.sign_mask, 0), code)
     return code.astype(fmt.dtype)
 
@@ -120,17 +125,23 @@ def encode(
     fmt: Format,
     rounding: Rounding = RNE,
     *,
-    words: ArrayLike | None = None,
+    words: ArrayLike | LaneWords | None = None,
     saturate: bool = False,
 ) -> NDArray[np.unsignedinteger]:
-    """Cast floats of any shape to codes of `fmt` (see `round_to` for the parameters and errors)."""
-    return round_to(from_float(values), fmt, rounding, words=words, saturate=saturate)
+    """Cast floats of any shape to codes of `fmt` (see `round_to` for the parameters and errors).
+
+    `words` may also be the law of an output unit's lanes, which makes them.
+    """
+    v = np.asarray(values)
+    if isinstance(words, LaneWords):
+        words = words.of_tensor(v.shape, rounding.random_bits) if rounding.stochastic else None
+    return round_to(from_float(v), fmt, rounding, words=words, saturate=saturate)
 
 
 def _rounds_up(
     significand: IntArray,
     cut: IntArray,
-    kept: IntArray,
+    odd: NDArray[np.bool_],
     sticky: NDArray[np.bool_],
     rounding: Rounding,
     words: IntArray | np.int64,
@@ -139,19 +150,29 @@ def _rounds_up(
     shift = np.clip(cut, 1, _SHIFT_MAX)
     half = np.int64(1) << (shift - 1)
     rest = significand & (((half - 1) << 1) | 1)
+
+    def fraction(bits: int) -> IntArray:
+        """The first `bits` bits of what is dropped."""
+        return np.where(cut >= bits, rest >> np.clip(cut - bits, 0, _SHIFT_MAX), rest << np.clip(bits - cut, 0, 62))
+
+    r = rounding.random_bits
     match rounding.mode:
         case "rne":
-            return (rest > half) | ((rest == half) & (sticky | (kept & 1 != 0)))
+            return (rest > half) | ((rest == half) & (sticky | odd))
         case "rha":
             return rest >= half
         case "rtz":
             return np.zeros(significand.shape, bool)
         case "sr":
-            r = rounding.random_bits
-            fraction = np.where(
-                cut >= r, rest >> np.clip(cut - r, 0, _SHIFT_MAX), rest << np.clip(r - cut, 0, _SHIFT_MAX)
-            )
-            return fraction + words >= 1 << r
+            return fraction(r) + words >= 1 << r
+        case "sr_fast":
+            return fraction(r + 1) + (2 * words + 1) >= 1 << (r + 1)
+        case "sr_unbiased":
+            below = np.clip(cut - r, 0, _SHIFT_MAX)
+            tail = rest - (fraction(r) << below)
+            middle = np.where(cut > r, np.int64(1) << np.clip(below - 1, 0, 62), np.int64(1) << 62)
+            nearest = (tail > middle) | ((tail == middle) & (sticky | (fraction(r) & 1 != 0)))
+            return fraction(r) + nearest + words >= 1 << r
 
 
 def _bit_length(values: IntArray) -> IntArray:

@@ -135,7 +135,9 @@ class Law:
             rest /= ulp
             match mode:
                 case "rne":
-                    up = rest > Fraction(1, 2) or (rest == Fraction(1, 2) and ulps % 2 == 1)
+                    # Without mantissa bits a code is even or odd by its exponent.
+                    odd = ulps % 2 == 1 if fmt.mantissa_bits else ulps == 1 and (e + fmt.bias) % 2 == 1
+                    up = rest > Fraction(1, 2) or (rest == Fraction(1, 2) and odd)
                 case "rha":
                     up = rest >= Fraction(1, 2)
                 case "rtz":

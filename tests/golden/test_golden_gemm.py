@@ -226,12 +226,18 @@ def test_what_does_not_fit_is_an_error():
     stochastic = Arithmetic(inner=Accumulator(rounding=sr(9)), outer=Accumulator(rounding=sr(4)), chunk=2)
     inner, outer = np.zeros((3, 2, 4), int), np.zeros((2, 2, 4), int)
     for call, message in (
-        (lambda: gemm(a, b.T, Arithmetic()), r"a and b must be of shapes (M, K) and (K, N), not (2, 3) and (4, 3)"),
-        (lambda: gemm(a[0], b, Arithmetic()), r"a and b must be of shapes (M, K) and (K, N), not (3,) and (3, 4)"),
+        (
+            lambda: gemm(a, b.T, Arithmetic()),
+            r"a and b must be of shapes (..., M, K) and (..., K, N), not (2, 3) and (4, 3)",
+        ),
+        (
+            lambda: gemm(a[0], b, Arithmetic()),
+            r"a and b must be of shapes (..., M, K) and (..., K, N), not (3,) and (3, 4)",
+        ),
         (lambda: gemm(a, b, Arithmetic(), c=a), r"c must be of shape (2, 4), not (2, 3)"),
         (lambda: gemm(a + 256, b, Arithmetic()), r"codes of e4m3 must be in 0..0xff"),
         (
-            lambda: gemm(a, b, stochastic),
+            lambda: gemm(a, b, stochastic, words=GemmWords(None, None)),
             "words.inner of shape (3, 2, 4) is needed by the inner accumulator's stochastic rounding",
         ),
         (

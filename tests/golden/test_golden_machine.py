@@ -109,8 +109,8 @@ def test_a_format_is_checked(changes, text):
 @pytest.mark.parametrize(
     "fields, text",
     [
-        ({"mode": "up"}, "rounding must be one of rne, rha, rtz, sr, not 'up'"),
-        ({"mode": ["rne"]}, "rounding must be one of rne, rha, rtz, sr, not ['rne']"),
+        ({"mode": "up"}, "rounding must be one of rne, rha, rtz, sr, sr_fast, sr_unbiased, not 'up'"),
+        ({"mode": ["rne"]}, "rounding must be one of rne, rha, rtz, sr, sr_fast, sr_unbiased, not ['rne']"),
         ({"mode": "sr"}, "random_bits must be an integer in 1..24, not 0"),
         ({"mode": "sr", "random_bits": 25}, "random_bits must be an integer in 1..24, not 25"),
         ({"mode": "sr", "random_bits": "9"}, "random_bits must be an integer in 1..24, not '9'"),
@@ -199,7 +199,10 @@ def test_a_machine_is_checked(fields, text):
             "key of outer must be one of format, rounding, random_bits, overflow, not 'mode'",
         ),
         ({"inner": {"format": "fp12"}}, f"inner.format must be one of {NAMES}, not 'fp12'"),
-        ({"inner": {"rounding": "up"}}, "inner.rounding must be one of rne, rha, rtz, sr, not 'up'"),
+        (
+            {"inner": {"rounding": "up"}},
+            "inner.rounding must be one of rne, rha, rtz, sr, sr_fast, sr_unbiased, not 'up'",
+        ),
         ({"inner": {"rounding": "sr"}}, "inner.random_bits must be an integer in 1..24, not 0"),
         ({"outer": {"random_bits": 4}}, "outer.random_bits of rounding rne must be an integer in 0..0, not 4"),
         ({"outer": {"overflow": "wrap"}}, "outer.overflow must be one of special, saturate, not 'wrap'"),
