@@ -57,9 +57,13 @@ class Law:
             magnitude = ZERO
         else:
             magnitude = normal if m else ZERO
-        if magnitude == 0 and fmt.specials in ("fnuz", "dlfloat"):
+        if magnitude == 0 and not Law.has_negative_zero(fmt):
             negative = False
         return Real("finite", negative, magnitude)
+
+    @staticmethod
+    def has_negative_zero(fmt: Format) -> bool:
+        return fmt.signed and fmt.specials not in ("fnuz", "dlfloat")
 
     @staticmethod
     @cache
@@ -83,7 +87,7 @@ class Law:
         """Code of a number that the format holds."""
         sign = 2 ** (fmt.exponent_bits + fmt.mantissa_bits) if negative else 0
         if magnitude == 0:
-            return 0 if fmt.specials in ("fnuz", "dlfloat") else sign
+            return sign if Law.has_negative_zero(fmt) else 0
         e = floor_log2(magnitude)
         if e < 1 - fmt.bias and fmt.subnormals == "gradual":
             field, m = 0, magnitude / power_of_two(1 - fmt.bias) * 2**fmt.mantissa_bits
@@ -97,7 +101,7 @@ class Law:
     @staticmethod
     def nan(fmt: Format, negative: bool = False) -> int:
         ones, m_bits = 2 ** (fmt.exponent_bits + fmt.mantissa_bits), fmt.mantissa_bits
-        sign = ones if negative else 0
+        sign = ones if negative and fmt.signed else 0
         match fmt.specials:
             case "ieee":
                 return sign + ones - 2**m_bits + 2 ** (m_bits - 1)
@@ -111,7 +115,9 @@ class Law:
 
     @staticmethod
     def infinite(negative: bool, fmt: Format, saturate: bool, from_infinity: bool) -> int:
-        """Code of a result that is too large, or infinite."""
+        """Code of a result that is too large, or infinite; in an unsigned format the smallest number is 0."""
+        if negative and not fmt.signed:
+            return 0 if saturate or fmt.specials == "finite" else Law.nan(fmt)
         if fmt.specials == "finite" or (saturate and not (fmt.specials == "fnuz" and from_infinity)):
             return Law.code(negative, Law.largest(fmt), fmt)
         if fmt.specials == "ieee":
@@ -144,6 +150,10 @@ class Law:
                     up = False
                 case "sr":
                     up = (x.magnitude / ulp * 2**bits).__floor__() + word >= (ulps + 1) * 2**bits
+                case "sr_fast":
+                    up = (rest * 2 ** (bits + 1)).__floor__() + 2 * word + 1 >= 2 ** (bits + 1)
+                case "sr_unbiased":
+                    up = round(rest * 2**bits) + word >= 2**bits
             result = (ulps + up) * ulp
             smallest = {
                 "gradual": ZERO,
@@ -152,6 +162,8 @@ class Law:
             }
             if result < smallest[fmt.subnormals]:
                 result = ZERO
+        if x.negative and result and not fmt.signed:
+            return 0 if mode == "rtz" else Law.infinite(True, fmt, saturate, from_infinity=False)
         if result > Law.largest(fmt):
             if mode == "rtz":
                 result = Law.largest(fmt)
@@ -160,13 +172,19 @@ class Law:
         return Law.code(x.negative, result, fmt)
 
     @staticmethod
-    def first_word_up(x: Real, fmt: Format, bits: int) -> int:
-        """The smallest word that rounds a finite magnitude up, 2^bits if there is none: 2^r less the last bits of T."""
+    def first_word_up(x: Real, fmt: Format, mode: str, bits: int) -> int:
+        """The smallest word that rounds a finite magnitude up, 2^bits if there is none."""
         if x.kind != "finite" or not x.magnitude:
             return 2**bits
         e = floor_log2(x.magnitude)
         ulp = power_of_two((max(e, 1 - fmt.bias) if fmt.subnormals == "gradual" else e) - fmt.mantissa_bits)
-        return 2**bits - (x.magnitude / ulp * 2**bits).__floor__() % 2**bits
+        rest = x.magnitude / ulp % 1
+        match mode:
+            case "sr":
+                return 2**bits - (rest * 2**bits).__floor__()
+            case "sr_fast":
+                return (2 ** (bits + 1) - (rest * 2 ** (bits + 1)).__floor__()) // 2
+        return 2**bits - round(rest * 2**bits)
 
     @staticmethod
     def multiply(a: Real, b: Real) -> Real:
