@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cache
+from functools import cache, reduce
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from quaver.golden import Format, encode, to_float
+from quaver.golden import ExactSum, Format, encode, to_float
 
 
 class Real(NamedTuple):
@@ -21,6 +21,7 @@ class Real(NamedTuple):
 
 ZERO = Fraction(0)
 NAN = Real("nan", False, ZERO)
+MINUS_ZERO = Real("finite", True, ZERO)
 
 
 def power_of_two(exponent: int) -> Fraction:
@@ -224,22 +225,39 @@ class Law:
         return Law.accumulate(acc, product, accumulator, word)
 
     @staticmethod
-    def gemm(a, b, arithmetic, c=None, inner_words=None, outer_words=None) -> list[list[int]]:
-        """The loops of section 4 on lists of codes."""
-        depth = len(b)
+    def chunk_sum(products: list[Real], arithmetic, words: list[int] | None) -> Real:
+        """What a chunk's products add to the outer sum: their exact sum, or that of an inner accumulator."""
+        if isinstance(arithmetic.inner, ExactSum):
+            return reduce(Law.add, products)
+        fmt = arithmetic.inner.format
+        s = Law.code(True, ZERO, fmt)
+        for index, product in enumerate(products):
+            s = Law.accumulate(s, product, arithmetic.inner, 0 if words is None else words[index])
+        x = Law.decode(s, fmt)
+        # The only zero of a format without -0 is read as -0, the identity of addition.
+        return MINUS_ZERO if x.kind == "finite" and not x.magnitude and not Law.has_negative_zero(fmt) else x
+
+    @staticmethod
+    def gemm(a, b, arithmetic, c=None, inner_words=None, outer_words=None, scales=None) -> list[list[int]]:
+        """The loops of section 4 on lists of codes; scales[chunk][m][n] are powers of two, or None for NaN."""
+        depth, chunk = len(b), arithmetic.chunk
         columns = len(b[0]) if depth else 0
         result = []
         for m in range(len(a)):
             result.append([])
             for n in range(columns):
                 y = 0 if c is None else c[m][n]
-                for index, start in enumerate(range(0, depth, arithmetic.chunk)):
-                    s = Law.code(True, ZERO, arithmetic.inner.format)
-                    for k in range(start, min(start + arithmetic.chunk, depth)):
-                        word = 0 if inner_words is None else inner_words[k][m][n]
-                        s = Law.mac(s, a[m][k], b[k][n], arithmetic.a, arithmetic.b, arithmetic.inner, word)
-                    word = 0 if outer_words is None else outer_words[index][m][n]
-                    y = Law.accumulate(y, Law.decode(s, arithmetic.inner.format), arithmetic.outer, word)
+                for index, start in enumerate(range(0, depth, chunk)):
+                    ks = range(start, min(start + chunk, depth))
+                    products = [
+                        Law.multiply(Law.decode(a[m][k], arithmetic.a), Law.decode(b[k][n], arithmetic.b)) for k in ks
+                    ]
+                    words = None if inner_words is None else [inner_words[k][m][n] for k in ks]
+                    s = Law.chunk_sum(products, arithmetic, words)
+                    if scales is not None:
+                        scale = scales[index][m][n]
+                        s = NAN if scale is None else s._replace(magnitude=s.magnitude * scale)
+                    y = Law.accumulate(y, s, arithmetic.outer, 0 if outer_words is None else outer_words[index][m][n])
                 result[-1].append(y)
         return result
 
