@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from quaver.golden import ExactSum, Format, encode, to_float
+from quaver.golden import AlignedSum, ExactSum, Format, encode, to_float
 
 
 class Real(NamedTuple):
@@ -214,10 +214,29 @@ class Law:
     @staticmethod
     def accumulate(acc: int, addend: Real, accumulator, word: int = 0) -> int:
         """round(acc + addend), NaNs canonical."""
+        return Law.round_sum(Law.add(Law.decode(acc, accumulator.format), addend), accumulator, word)
+
+    @staticmethod
+    def round_sum(total: Real, accumulator, word: int = 0) -> int:
         fmt, rounding = accumulator.format, accumulator.rounding
-        total = Law.add(Law.decode(acc, fmt), addend)
         code = Law.round(total, fmt, rounding.mode, rounding.random_bits, word, accumulator.overflow == "saturate")
         return Law.nan(fmt) if Law.decode(code, fmt).kind == "nan" else code
+
+    @staticmethod
+    def exponent(x: Real, fmt: Format) -> int:
+        """Exponent of a finite number of `fmt` other than zero; a subnormal one keeps that of its binade."""
+        return max(floor_log2(x.magnitude), -fmt.bias if fmt.subnormals == "normal" else 1 - fmt.bias)
+
+    @staticmethod
+    def aligned(terms: list[tuple[Real, int | None]], fraction_bits: int) -> Real:
+        """Sum of terms (each with its exponent, a zero with any) that are cut to a common quantum."""
+        total = reduce(Law.add, [x for x, _ in terms])
+        exponents = [e for x, e in terms if x.magnitude]
+        if total.kind != "finite" or not exponents:
+            return total
+        quantum = power_of_two(max(exponents) - fraction_bits)
+        cut = sum((-1) ** x.negative * (x.magnitude // quantum) for x, _ in terms)
+        return Real("finite", cut < 0, abs(cut) * quantum)
 
     @staticmethod
     def mac(acc: int, a: int, b: int, a_format: Format, b_format: Format, accumulator, word: int = 0) -> int:
@@ -238,6 +257,23 @@ class Law:
         return MINUS_ZERO if x.kind == "finite" and not x.magnitude and not Law.has_negative_zero(fmt) else x
 
     @staticmethod
+    def scaled(x: Real, scale: Fraction | None) -> Real:
+        return NAN if scale is None else x._replace(magnitude=x.magnitude * scale)
+
+    @staticmethod
+    def aligned_chunk(y: int, products: list[Real], pairs, arithmetic, scale: Fraction | None, word: int) -> int:
+        terms = []
+        for product, (a, b) in zip(products, pairs, strict=True):
+            exponent = None
+            if product.magnitude and scale is not None:
+                exponent = Law.exponent(Law.decode(a, arithmetic.a), arithmetic.a) + floor_log2(scale)
+                exponent += Law.exponent(Law.decode(b, arithmetic.b), arithmetic.b)
+            terms.append((Law.scaled(product, scale), exponent))
+        start = Law.decode(y, arithmetic.outer.format)
+        terms.append((start, Law.exponent(start, arithmetic.outer.format) if start.magnitude else None))
+        return Law.round_sum(Law.aligned(terms, arithmetic.inner.fraction_bits), arithmetic.outer, word)
+
+    @staticmethod
     def gemm(a, b, arithmetic, c=None, inner_words=None, outer_words=None, scales=None) -> list[list[int]]:
         """The loops of section 4 on lists of codes; scales[chunk][m][n] are powers of two, or None for NaN."""
         depth, chunk = len(b), arithmetic.chunk
@@ -253,11 +289,14 @@ class Law:
                         Law.multiply(Law.decode(a[m][k], arithmetic.a), Law.decode(b[k][n], arithmetic.b)) for k in ks
                     ]
                     words = None if inner_words is None else [inner_words[k][m][n] for k in ks]
-                    s = Law.chunk_sum(products, arithmetic, words)
-                    if scales is not None:
-                        scale = scales[index][m][n]
-                        s = NAN if scale is None else s._replace(magnitude=s.magnitude * scale)
-                    y = Law.accumulate(y, s, arithmetic.outer, 0 if outer_words is None else outer_words[index][m][n])
+                    scale = Fraction(1) if scales is None else scales[index][m][n]
+                    word = 0 if outer_words is None else outer_words[index][m][n]
+                    if isinstance(arithmetic.inner, AlignedSum):
+                        pairs = [(a[m][k], b[k][n]) for k in ks]
+                        y = Law.aligned_chunk(y, products, pairs, arithmetic, scale, word)
+                    else:
+                        s = Law.scaled(Law.chunk_sum(products, arithmetic, words), scale)
+                        y = Law.accumulate(y, s, arithmetic.outer, word)
                 result[-1].append(y)
         return result
 
