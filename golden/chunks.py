@@ -33,6 +33,9 @@ def chunked_gemm(
     """Codes of y + a @ b: `a` of shape (..., M, K), `b` (..., K, N), `y` (..., M, N), leading dimensions alike."""
     depth = a.shape[-1]
     outer = arithmetic.outer
+    y = y.astype(outer.format.dtype)
+    if not y.size:
+        return y  # an empty batch is dealt no words
     for index, start in enumerate(range(0, depth, arithmetic.chunk)):
         ks = range(start, min(start + arithmetic.chunk, depth))
         word = None if words.outer is None else words.outer[index]
