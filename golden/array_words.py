@@ -4,6 +4,7 @@ A generator steps once per item issued to it, padded ones too, in the order of t
 for m_block, for n_tile, for k_tile, for m.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -19,9 +20,9 @@ from quaver.golden.machine import Machine
 class GemmWords(NamedTuple):
     """The random words of one GEMM of shape M x K x N; a member is None where its accumulator does not need it."""
 
-    inner: NDArray[np.unsignedinteger] | None
+    inner: NDArray[np.integer] | None
     """Word of each product, shape (K, ..., M, N) where ... are the leading dimensions of the result."""
-    outer: NDArray[np.unsignedinteger] | None
+    outer: NDArray[np.integer] | None
     """Word of each chunk's addition, shape (ceil(K / chunk), ..., M, N)."""
 
 
@@ -110,6 +111,19 @@ class ArrayWords:
             outer = table[column % self.columns * segments + chunk % segments, item]
 
         return GemmWords(inner, outer)
+
+    def of_gemms(self, shape: tuple[int, ...], k: int, inner_bits: int, outer_bits: int) -> GemmWords:
+        """Words of GEMMs with results of `shape` = (..., M, N), executed one after the other in C order."""
+        *batch, m, n = shape
+        each = [
+            self.after(m, k, n, index).of_gemm(m, k, n, inner_bits, outer_bits) for index in range(math.prod(batch))
+        ]
+
+        def together(members: list[Words | None]) -> Words | None:
+            present = [member for member in members if member is not None]
+            return np.stack(present, axis=1).reshape(len(present[0]), *shape) if present else None
+
+        return GemmWords(together([w.inner for w in each]), together([w.outer for w in each]))
 
     def issued_by(self, m: int, k: int, n: int) -> Issued:
         """Items that one GEMM of this shape issues to each generator."""

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quaver.golden.casts import encode
 from quaver.golden.chunks import ChunkScales
 from quaver.golden.formats import Format, IntArray, to_float
-from quaver.golden.rounding import RNE, Rounding, encode
+from quaver.golden.rounding import RNE, Rounding
 
 BLOCK = 32
 """Elements per scale (OCP Microscaling Formats v1.0, section 5)."""
@@ -63,33 +64,52 @@ def decode_blocks(blocks: Blocks, fmt: Format, *, axis: int = -1) -> NDArray[np.
     return np.where(nan, np.nan, np.ldexp(to_float(blocks.codes, fmt), exponent))
 
 
-def chunk_scales(a: Blocks, b: Blocks, batch: tuple[int, ...], chunk: int) -> ChunkScales:
-    """What multiplies each chunk of a block product; `chunk` divides the block.
+def check_blocks(a: Blocks, b: Blocks, chunk: int) -> bool:
+    """Check the scales of operands of shapes (..., M, K) and (..., K, N) for chunks of `chunk` products.
 
     Raises
     ------
     TypeError, ValueError
-        If the scales of an operand are no bytes, or not one per 32 elements along K.
+        If an operand's scales are no bytes or not one per 32 elements along K, or a chunk leaves its block.
     """
-    depth = a.codes.shape[-1]
-    first = range(0, depth, chunk)
-    blocks = np.array([k // BLOCK for k in first], np.int64)
+    if BLOCK % chunk:
+        raise ValueError(f"chunk must divide the block of {BLOCK}, not {chunk}")
     for name, operand, axis in (("a", a, -1), ("b", b, -2)):
-        expected = list(operand.codes.shape)
-        expected[axis] = -(-depth // BLOCK)
-        if np.asarray(operand.scales).dtype != np.uint8:
-            raise TypeError(f"scales of {name} must be of uint8, not {np.asarray(operand.scales).dtype}")
-        if operand.scales.shape != tuple(expected):
-            raise ValueError(f"scales of {name} must be of shape {tuple(expected)}, not {operand.scales.shape}")
-    left = np.moveaxis(a.scales, -1, 0)[blocks][..., :, None]
-    right = np.moveaxis(b.scales, -2, 0)[blocks][..., None, :]
-    m, n = a.codes.shape[-2], b.codes.shape[-1]
-    shape = (len(blocks), *batch, m, n)
-    left = left.reshape(len(blocks), *(1,) * (len(shape) - left.ndim), *left.shape[1:])
-    right = right.reshape(len(blocks), *(1,) * (len(shape) - right.ndim), *right.shape[1:])
+        expected = list(np.shape(operand.codes))
+        expected[axis] = -(-expected[axis] // BLOCK)
+        scales = np.asarray(operand.scales)
+        if scales.dtype != np.uint8:
+            raise TypeError(f"scales of {name} must be of uint8, not {scales.dtype}")
+        if scales.shape != tuple(expected):
+            raise ValueError(f"scales of {name} must be of shape {tuple(expected)}, not {scales.shape}")
+    return True
+
+
+def chunk_scales(a: Blocks, b: Blocks, batch: tuple[int, ...], chunk: int) -> ChunkScales:
+    """What multiplies each chunk's sum in a product of blocks with leading dimensions `batch`."""
+    left, right = (each[..., None] if axis == -1 else each[..., None, :] for axis, each in _by_chunk(a, b, chunk))
+    shape = (len(left), *batch, left.shape[-2], right.shape[-1])
+    # The chunks' axis comes first, before leading dimensions that broadcast.
+    left = left.reshape(len(left), *(1,) * (len(shape) - left.ndim), *left.shape[1:])
+    right = right.reshape(len(right), *(1,) * (len(shape) - right.ndim), *right.shape[1:])
     nan = (left == SCALE_NAN) | (right == SCALE_NAN)
     exponent = left.astype(np.int64) + right.astype(np.int64) - 2 * SCALE_BIAS
     return ChunkScales(np.broadcast_to(exponent, shape), np.broadcast_to(nan, shape))
+
+
+def chunk_factors(a: Blocks, b: Blocks, chunk: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The scales of both operands' chunks as numbers, of shapes (..., M, chunks) and (..., chunks, N)."""
+    left, right = (
+        np.moveaxis(np.where(each == SCALE_NAN, np.nan, np.ldexp(1.0, each.astype(np.int64) - SCALE_BIAS)), 0, axis)
+        for axis, each in _by_chunk(a, b, chunk)
+    )
+    return left, right
+
+
+def _by_chunk(a: Blocks, b: Blocks, chunk: int) -> list[tuple[int, NDArray[np.uint8]]]:
+    """The axis of K in each operand, and the scales by chunk, their axis moved to the front."""
+    block = np.arange(0, np.shape(a.codes)[-1], chunk) // BLOCK
+    return [(axis, np.moveaxis(np.asarray(x.scales), axis, 0)[block]) for axis, x in ((-1, a), (-2, b))]
 
 
 def _spread(scales: NDArray[np.uint8], length: int, axis: int) -> tuple[IntArray, NDArray[np.bool_]]:

@@ -5,7 +5,7 @@ from them.  `decode` turns codes into `Exact` values, on which all arithmetic of
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -54,6 +54,8 @@ class Format:
         check_range(f"{self.name}: bias", self.bias, -128, 255)
         check_choice(f"{self.name}: specials", self.specials, get_args(Specials))
         check_choice(f"{self.name}: subnormals", self.subnormals, get_args(Subnormals))
+        if self.max_code < self.min_code:
+            raise ValueError(f"{self.name}: exponent_bits and mantissa_bits leave no code for a number but zero")
         check_choice(f"{self.name}: signed", self.signed, (True,) if self.specials == "fnuz" else (True, False))
 
     def __str__(self) -> str:
@@ -225,11 +227,23 @@ def as_codes(codes: ArrayLike, fmt: Format) -> IntArray:
 
 
 def to_float(codes: ArrayLike, fmt: Format) -> NDArray[np.float64]:
-    """Values of `codes` as float64, which holds every number of every format exactly."""
-    x = decode(codes, fmt)
+    """Values of `codes` as float64, which holds every number of every format exactly (see `decode` for the errors)."""
+    c = as_codes(codes, fmt)
+    if fmt.bits <= _TABLE_BITS and c.size > 1 << fmt.bits:
+        return _values(fmt)[c]
+    x = decode(c, fmt)
     value = np.ldexp(x.significand.astype(np.float64), x.exponent)
     value = np.where(x.inf, np.inf, np.where(x.nan, np.nan, value))
     return np.where(x.sign, -value, value)
+
+
+_TABLE_BITS = 16
+
+
+@lru_cache(maxsize=64)
+def _values(fmt: Format) -> NDArray[np.float64]:
+    """The values of all codes of a short format."""
+    return to_float(np.arange(1 << fmt.bits), fmt)
 
 
 def from_float(values: ArrayLike) -> Exact:

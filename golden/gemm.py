@@ -3,12 +3,14 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quaver.golden.arithmetic import Arithmetic
+from quaver.golden import engine
+from quaver.golden.arithmetic import Accumulator, Arithmetic
 from quaver.golden.array_words import ArrayWords, GemmWords
-from quaver.golden.blocks import BLOCK, Blocks, chunk_scales
+from quaver.golden.blocks import Blocks, check_blocks, chunk_factors, chunk_scales
+from quaver.golden.casts import encode
 from quaver.golden.chunks import Codes, chunked_gemm
 from quaver.golden.formats import Format, as_codes
-from quaver.golden.rounding import encode
+from quaver.golden.rounding import Rounding, checked_words
 
 Operand = ArrayLike | Blocks
 
@@ -63,14 +65,19 @@ def gemm(
     y = np.zeros(shape, outer.dtype) if c is None else _codes("c", c, outer)
     if y.shape != shape:
         raise ValueError(f"c must be of shape {shape}, not {y.shape}")
-    scales = None
-    if isinstance(a, Blocks) and isinstance(b, Blocks):
-        if BLOCK % arithmetic.chunk:
-            raise ValueError(f"chunk must divide the block of {BLOCK}, not {arithmetic.chunk}")
-        scales = chunk_scales(a, b, batch, arithmetic.chunk)
+    dealt = _words(words, arithmetic, shape, k)
+    blocks = isinstance(a, Blocks) and isinstance(b, Blocks) and check_blocks(a, b, arithmetic.chunk)
+    if engine.selected():
+        factors = chunk_factors(a, b, arithmetic.chunk) if blocks else None
+        codes = engine.gemm(a_codes, b_codes, None if c is None else y, batch, arithmetic, dealt, factors)
+        if codes is not None:
+            return codes
+    if isinstance(dealt, ArrayWords):
+        dealt = dealt.of_gemms(shape, k, arithmetic.inner_random_bits, arithmetic.outer_random_bits)
+    scales = chunk_scales(a, b, batch, arithmetic.chunk) if blocks else None
     a_codes = np.broadcast_to(a_codes, (*batch, m, k))
     b_codes = np.broadcast_to(b_codes, (*batch, k, n))
-    return chunked_gemm(a_codes, b_codes, y, arithmetic, _words(words, arithmetic, shape, k), scales)
+    return chunked_gemm(a_codes, b_codes, y, arithmetic, dealt, scales)
 
 
 def _elements(operand: Operand) -> ArrayLike:
@@ -87,37 +94,28 @@ def _codes(name: str, values: ArrayLike, fmt: Format) -> Codes:
     raise TypeError(f"{name} must be an array of codes or floats, not of {v.dtype}")
 
 
-def _words(words: GemmWords | ArrayWords | None, arithmetic: Arithmetic, shape: tuple[int, ...], k: int) -> GemmWords:
-    """The words of all GEMMs as arrays."""
-    bits = arithmetic.inner_random_bits, arithmetic.outer_random_bits
-    if not any(bits):
+def _words(
+    words: GemmWords | ArrayWords | None, arithmetic: Arithmetic, shape: tuple[int, ...], k: int
+) -> GemmWords | ArrayWords:
+    """The words that are needed, checked: those that are not are None."""
+    if not arithmetic.inner_random_bits and not arithmetic.outer_random_bits:
         return GemmWords(None, None)
     if words is None:
         words = ArrayWords.reference(arithmetic)
-    *batch, m, n = shape
     if isinstance(words, ArrayWords):
         if words.chunk != arithmetic.chunk:
             raise ValueError(f"words.chunk must be the arithmetic's {arithmetic.chunk}, not {words.chunk}")
-        dealt = [words.after(m, k, n, i).of_gemm(m, k, n, *bits) for i in range(int(np.prod(batch)))]
-        return GemmWords(*(_stacked([getattr(w, name) for w in dealt], shape) for name in GemmWords._fields))
-    chunks = -(-k // arithmetic.chunk)
-    for name, needed, count in (("inner", bits[0], k), ("outer", bits[1], chunks)):
-        member = getattr(words, name)
-        if not needed:
-            words = words._replace(**{name: None})
-        elif member is None:
-            expected = (count, *shape)
-            raise ValueError(
-                f"words.{name} of shape {expected} is needed by the {name} accumulator's stochastic rounding"
-            )
-        elif np.shape(member) != (count, *shape):
-            raise ValueError(f"words.{name} must be of shape {(count, *shape)}, not {np.shape(member)}")
-    return words
+        return words
 
+    def checked(name: str, rounding: Rounding | None, count: int) -> NDArray | None:
+        member, expected = getattr(words, name), (count, *shape)
+        if rounding is None or not rounding.stochastic:
+            return None
+        if member is None:
+            raise ValueError(f"words.{name} of shape {expected} is needed by the {name} sum's {rounding}")
+        if np.shape(member) != expected:
+            raise ValueError(f"words.{name} must be of shape {expected}, not {np.shape(member)}")
+        return np.asarray(checked_words(member, rounding, expected))
 
-def _stacked(members: list[NDArray | None], shape: tuple[int, ...]) -> NDArray | None:
-    """Words of one GEMM each, (steps, M, N), as words of all, (steps, ..., M, N)."""
-    present = [member for member in members if member is not None]
-    if not present:
-        return None
-    return np.stack(present, axis=1).reshape(len(present[0]), *shape)
+    inner = arithmetic.inner.rounding if isinstance(arithmetic.inner, Accumulator) else None
+    return GemmWords(checked("inner", inner, k), checked("outer", arithmetic.outer.rounding, -(-k // arithmetic.chunk)))

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden.errors import check_choice, check_range
-from quaver.golden.formats import Exact, Format, IntArray, from_float
-from quaver.golden.lane_words import LaneWords
+from quaver.golden.formats import Exact, Format, IntArray
 
 Mode = Literal["rne", "rha", "rtz", "sr", "sr_fast", "sr_unbiased"]
 _SHIFT_MAX = 63  # significands are below 2^62: a right shift by 63 leaves nothing, a larger one is undefined
@@ -78,7 +77,7 @@ def round_to(
     ValueError
         If words are missing or out of range, or a NaN meets a `finite` format.
     """
-    u = _checked_words(words, rounding, x.sign.shape)
+    u = checked_words(words, rounding, x.sign.shape)
     significand = x.significand
     length = _bit_length(significand)
     top = x.exponent + length - 1
@@ -118,24 +117,6 @@ def round_to(
         keep = fmt.specials in ("ieee", "fn")  # an unsigned format has no sign bit to keep it in
         code = np.where(x.nan, fmt.nan_code | np.where(x.sign & keep, fmt.sign_mask, 0), code)
     return code.astype(fmt.dtype)
-
-
-def encode(
-    values: ArrayLike,
-    fmt: Format,
-    rounding: Rounding = RNE,
-    *,
-    words: ArrayLike | LaneWords | None = None,
-    saturate: bool = False,
-) -> NDArray[np.unsignedinteger]:
-    """Cast floats of any shape to codes of `fmt` (see `round_to` for the parameters and errors).
-
-    `words` may also be the law of an output unit's lanes, which makes them.
-    """
-    v = np.asarray(values)
-    if isinstance(words, LaneWords):
-        words = words.of_tensor(v.shape, rounding.random_bits) if rounding.stochastic else None
-    return round_to(from_float(v), fmt, rounding, words=words, saturate=saturate)
 
 
 def _rounds_up(
@@ -183,7 +164,8 @@ def _bit_length(values: IntArray) -> IntArray:
     return np.frexp(part.astype(np.float64))[1].astype(np.int64) + np.where(high > 0, 31, 0)
 
 
-def _checked_words(words: ArrayLike | None, rounding: Rounding, shape: tuple[int, ...]) -> IntArray | np.int64:
+def checked_words(words: ArrayLike | None, rounding: Rounding, shape: tuple[int, ...]) -> IntArray | np.int64:
+    """Words of a stochastic rounding in a given shape, or 0 for the other modes (see `round_to` for the errors)."""
     if not rounding.stochastic:
         return np.int64(0)
     if words is None:

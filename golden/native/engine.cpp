@@ -1,0 +1,132 @@
+// How the work is split over threads.
+
+#include "engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <thread>
+#include <vector>
+
+namespace quaver {
+
+const Kernels &best_kernels() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    return avx512_kernels();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2_kernels();
+#endif
+  return baseline_kernels();
+}
+
+namespace {
+
+constexpr int64_t BLOCK_ROWS = 64;
+constexpr int64_t WORDS_BYTES = int64_t(32) << 20;    // of a task's row words
+constexpr int64_t PACKED_BYTES = int64_t(256) << 20;  // of the operands B that are unpacked at a time
+constexpr int64_t SMALL = 1 << 18;                    // products, or elements, that are not worth a thread
+
+// Memory on a cache line's boundary.
+class Memory {
+ public:
+  explicit Memory(int64_t bytes) : words(size_t(bytes / 8 + 9)) {}
+  void *data() {
+    const uintptr_t at = reinterpret_cast<uintptr_t>(words.data());
+    return reinterpret_cast<void *>((at + 63) / 64 * 64);
+  }
+
+ private:
+  std::vector<uint64_t> words;
+};
+
+// Call work(task, scratch) for each task, each thread with scratch memory of its own.  True if all calls are.
+bool parallel(int64_t tasks, int threads, int64_t scratch_bytes, const std::function<bool(int64_t, void *)> &work) {
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> good{true};
+  auto run = [&] {
+    Memory scratch(scratch_bytes);
+    for (int64_t task; (task = next++) < tasks;)
+      if (!work(task, scratch.data())) good = false;
+  };
+  std::vector<std::thread> others;
+  for (int64_t i = 1; i < std::min<int64_t>(threads, tasks); ++i) others.emplace_back(run);
+  run();
+  for (auto &other : others) other.join();
+  return good;
+}
+
+struct Block {
+  int64_t first, rows;
+};
+
+// Blocks of rows, none of which crosses an m_block of the law.
+std::vector<Block> row_blocks(const Gemm &g, int threads) {
+  const bool law = (g.inner_bits && !g.inner_words) || (g.outer_bits && !g.outer_words);
+  int64_t size = BLOCK_ROWS;
+  if (g.inner_bits && !g.inner_words) {
+    const int64_t row_bytes = 4 * g.k * ceil_div(g.n, g.law.columns);
+    size = std::clamp<int64_t>(WORDS_BYTES / std::max<int64_t>(row_bytes, 1), 4, BLOCK_ROWS);
+  }
+  const int64_t share = ceil_div(g.m * g.batch, threads);
+  size = std::clamp<int64_t>(ceil_div(share, 4) * 4, 4, size);
+  const int64_t depth = law ? std::min(g.law.depth, g.m) : g.m;
+  std::vector<Block> blocks;
+  for (int64_t start = 0; start < g.m; start += depth)
+    for (int64_t first = start; first < std::min(start + depth, g.m); first += size)
+      blocks.push_back({first, std::min({size, start + depth - first, g.m - first})});
+  return blocks;
+}
+
+}  // namespace
+
+bool run(const Gemm &g, const Kernels &kernels, int threads) {
+  if (g.batch * g.m * g.n * g.k < SMALL) threads = 1;
+  const int64_t panels = ceil_div(g.n, kernels.panel);
+  const std::vector<Block> blocks = row_blocks(g, threads);
+  const int64_t columns = g.inner == NARROW ? 1 : g.inner == ALIGNED ? 4 : 2;  // in units of four bytes
+  const int64_t packed_bytes = panels * kernels.panel * g.k * columns * 4;
+  const int64_t distinct = g.b_stride ? g.batch : 1;
+  const int64_t together = std::clamp<int64_t>(PACKED_BYTES / std::max<int64_t>(packed_bytes, 1), 1, distinct);
+  Memory packed(packed_bytes * together);
+  char *const into = static_cast<char *>(packed.data());
+
+  // Few rows: the panels are shared out too.
+  const int64_t wanted = threads > 1 ? 2 * threads : 1, have = int64_t(blocks.size()) * (g.b_stride ? together : g.batch);
+  const int64_t parts = std::clamp<int64_t>(ceil_div(wanted, std::max<int64_t>(have, 1)), 1, panels);
+  const int64_t part_panels = ceil_div(panels, parts);
+  int64_t most_rows = 1;
+  for (const Block &block : blocks) most_rows = std::max(most_rows, block.rows);
+  const int64_t scratch = kernels.scratch_bytes(g, most_rows, part_panels);
+
+  bool good = true;
+  for (int64_t first = 0; first < distinct; first += together) {
+    const int64_t some = std::min(together, distinct - first);
+    parallel(some * panels, threads, 0, [&](int64_t task, void *) {
+      const int64_t b = task / panels, panel = task % panels;
+      kernels.pack(g, first + b, panel, into + b * packed_bytes + panel * (packed_bytes / panels));
+      return true;
+    });
+    const int64_t batches = g.b_stride ? some : g.batch, per_batch = int64_t(blocks.size()) * parts;
+    good &= parallel(batches * per_batch, threads, scratch, [&](int64_t task, void *memory) {
+      const int64_t b = task / per_batch, part = task % parts;
+      const Block &block = blocks[size_t(task % per_batch / parts)];
+      const int64_t from = part * part_panels, count = std::min(part_panels, panels - from);
+      if (count <= 0) return true;
+      return kernels.multiply(g, first + b, block.first, block.rows, from, count,
+                              into + (g.b_stride ? b * packed_bytes : 0), memory);
+    });
+  }
+  return good;
+}
+
+bool run(const Cast &c, const Kernels &kernels, int threads) {
+  int64_t piece = ceil_div(c.count, std::max(1, threads) * (c.count < SMALL ? c.count : 4));
+  piece = ceil_div(std::max(piece, SMALL), c.lanes) * c.lanes;
+  return parallel(ceil_div(c.count, piece), threads, kernels.cast_scratch_bytes(c), [&](int64_t task, void *memory) {
+    const int64_t first = task * piece;
+    return kernels.cast(c, first, std::min(piece, c.count - first), memory);
+  });
+}
+
+}  // namespace quaver

@@ -1,0 +1,74 @@
+// The leaping LFSR (lfsr.py), a lane per generator.  Included once per instruction set, inside its namespace.
+
+// All of 32 bits: state' = (state >> 1) ^ (state & 1 ? 0x80200003 : 0), `bits` times, 1 to 16.
+// Bit i of `fed` is what the register shifts out at step i: bit i of the state, plus what the feedback's taps 0 and 1 have
+// brought down by then, fed(i) = state(i) + fed(i-1) + fed(i-2).  So fed = state (1 + x) / (1 + x^3) over GF(2).
+INLINE vu leap16(vu state, int bits) {
+  vu fed = state ^ (state << 1);
+  fed ^= fed << 3;
+  fed ^= fed << 6;
+  fed ^= fed << 12;
+  fed &= (1u << bits) - 1;
+  vu low = bits > 1 ? fed >> (bits - 2) : fed << 1;
+  return (state >> bits) ^ (fed << (32 - bits)) ^ (fed << (22 - bits)) ^ low ^ (fed >> (bits - 1));
+}
+
+INLINE vu leap(vu state, int bits) {
+  if (bits > 12) return leap16(leap16(state, 12), bits - 12);
+  return leap16(state, bits);
+}
+
+struct Matrix {
+  uint32_t column[32];
+};
+
+INLINE uint32_t times(const Matrix &m, uint32_t x) {
+  uint32_t y = 0;
+  for (int b = 0; b < 32; ++b) y ^= m.column[b] & (0u - ((x >> b) & 1));
+  return y;
+}
+
+INLINE vu times(const Matrix &m, vu x) {
+  vu y = {};
+  for (int b = 0; b < 32; ++b) y ^= m.column[b] & (0u - ((x >> b) & 1u));
+  return y;
+}
+
+// Leaps of a generator to any index: powers of two of the leap's matrix.
+struct Jumps {
+  static constexpr int COUNT = 48;
+  Matrix power[COUNT];
+};
+
+static void make_jumps(Jumps &jumps, int bits) {
+  for (int b = 0; b < 32; ++b) {
+    uint32_t state = 1u << b;
+    for (int i = 0; i < bits; ++i) state = (state >> 1) ^ (state & 1 ? 0x80200003u : 0u);
+    jumps.power[0].column[b] = state;
+  }
+  for (int i = 1; i < Jumps::COUNT; ++i)
+    for (int b = 0; b < 32; ++b) jumps.power[i].column[b] = times(jumps.power[i - 1], jumps.power[i - 1].column[b]);
+}
+
+INLINE vu jumped(const Jumps &jumps, vu state, int64_t leaps) {
+  for (int i = 0; leaps >> i; ++i)
+    if (leaps >> i & 1) state = times(jumps.power[i], state);
+  return state;
+}
+
+static void power_of(const Jumps &jumps, int64_t leaps, Matrix &m) {
+  for (int b = 0; b < 32; ++b) {
+    uint32_t state = 1u << b;
+    for (int i = 0; leaps >> i; ++i)
+      if (leaps >> i & 1) state = times(jumps.power[i], state);
+    m.column[b] = state;
+  }
+}
+
+INLINE uint32_t seed_of(uint32_t seed, uint32_t generator) {
+  uint32_t x = seed + generator * 0x9E3779B9u;
+  x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+  x = (x ^ (x >> 13)) * 0xC2B2AE35u;
+  x ^= x >> 16;
+  return x ? x : 1;
+}
