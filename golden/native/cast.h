@@ -36,11 +36,11 @@ INLINE vu narrow_codes(vf x, vu word, const Cast &c, vi &nan_met) {
       code -= small & (1 << r.mantissa);
     }
   } else {
-    code = code < c.min_code ? vi{} : code;
+    code = code < int32_t(c.min_code) ? vi{} : code;
   }
-  code = code > c.max_code ? vi{} + c.over_code : code;
+  code = code > int32_t(c.max_code) ? vi{} + int32_t(c.over_code) : code;
   const vi nan = (vi)bits > 0x7F800000;
-  code = (vi)bits == 0x7F800000 ? vi{} + c.inf_code : code;
+  code = (vi)bits == 0x7F800000 ? vi{} + int32_t(c.inf_code) : code;
   if (c.has_nan) code = nan ? vi{} + int32_t(c.code.nan_code) : code;
   nan_met |= nan;
   vi negative = (vi)(sign != 0);

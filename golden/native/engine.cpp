@@ -121,8 +121,8 @@ bool run(const Gemm &g, const Kernels &kernels, int threads) {
 }
 
 bool run(const Cast &c, const Kernels &kernels, int threads) {
-  int64_t piece = ceil_div(c.count, std::max(1, threads) * (c.count < SMALL ? c.count : 4));
-  piece = ceil_div(std::max(piece, SMALL), c.lanes) * c.lanes;
+  // Each thread gets a few pieces, of whole rows of lanes.
+  const int64_t piece = ceil_div(std::max(ceil_div(c.count, 4 * threads), SMALL), c.lanes) * c.lanes;
   return parallel(ceil_div(c.count, piece), threads, kernels.cast_scratch_bytes(c), [&](int64_t task, void *memory) {
     const int64_t first = task * piece;
     return kernels.cast(c, first, std::min(piece, c.count - first), memory);

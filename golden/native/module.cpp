@@ -97,7 +97,7 @@ PyObject *cast(PyObject *, PyObject *args) {
   Buffer values, out, words, seeds;
   int threads;
   const char *name;
-  if (!PyArg_ParseTuple(args, "siL(y*i)(w*i)i" ROUND CODE "(iiiii)(z*iz*LL)", &name, &threads, &c.count, &values,
+  if (!PyArg_ParseTuple(args, "siL(y*i)(w*i)i" ROUND CODE "(IIIIi)(z*iz*LL)", &name, &threads, &c.count, &values,
                         &c.value_bytes, &out, &c.out_bytes, &c.narrow, ROUND_FIELDS(c.round), CODE_FIELDS(c.code),
                         &c.max_code, &c.min_code, &c.over_code, &c.inf_code, &c.has_nan, &words, &c.word_bits, &seeds,
                         &c.lanes, &c.issued))

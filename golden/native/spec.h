@@ -78,7 +78,7 @@ struct Cast {
   int narrow;            // whether float32 arithmetic suffices
   Round round;
   Code code;
-  int max_code, min_code, over_code, inf_code;  // magnitudes, for the narrow path
+  uint32_t max_code, min_code, over_code, inf_code;  // magnitudes, for the narrow path
   int has_nan;
   const uint32_t *words; // null where the law makes them, or none are needed
   int word_bits;
