@@ -113,8 +113,8 @@ def encode(
     if law is not None and law.issued + values.size >= _ITEMS_MAX:
         return None
     module, name, threads = _start()
-    v = np.ascontiguousarray(values)
-    out = np.empty(v.shape, fmt.dtype)
+    v = np.ascontiguousarray(values)  # of one dimension at least
+    out = np.empty(values.shape, fmt.dtype)
     beyond = fmt.max_code if fmt.inf_code is None else fmt.inf_code
     given = None if law is not None or words is None else np.ascontiguousarray(words, np.uint32)
     good = module.cast(

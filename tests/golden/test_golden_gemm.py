@@ -238,11 +238,11 @@ def test_what_does_not_fit_is_an_error():
         (lambda: gemm(a + 256, b, Arithmetic()), r"codes of e4m3 must be in 0..0xff"),
         (
             lambda: gemm(a, b, stochastic, words=GemmWords(None, None)),
-            "words.inner of shape (3, 2, 4) is needed by the inner accumulator's stochastic rounding",
+            "words.inner of shape (3, 2, 4) is needed by the inner sum's sr(9)",
         ),
         (
             lambda: gemm(a, b, stochastic, words=GemmWords(inner, None)),
-            "words.outer of shape (2, 2, 4) is needed by the outer accumulator's stochastic rounding",
+            "words.outer of shape (2, 2, 4) is needed by the outer sum's sr(4)",
         ),
         (
             lambda: gemm(a, b, stochastic, words=GemmWords(inner[1:], outer)),
