@@ -315,6 +315,10 @@ INNER, OUTER = np.zeros((3, 2, 4), int), np.zeros((1, 2, 4), int)
             ValueError,
             "words of sr(4) must be in 0..15",
         ),
+        (lambda: encode([1j], E4M3), TypeError, "values must be real numbers, not complex128"),
+        (lambda: encode([True], E4M3), TypeError, "values must be real numbers, not bool"),
+        (lambda: encode(["1"], E4M3), TypeError, "values must be real numbers, not <U1"),
+        (lambda: encode([1.0], E4M3, sr(4), words=[0.5]), TypeError, "words must be integers, not float64"),
         (lambda: LaneWords(lanes=0), ValueError, "lanes must be an integer in 1..65536, not 0"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from gfloat import Domain, FormatInfo, RoundMode, decode_ndarray, encode_ndarray, round_ndarray
 from gfloat import formats as gfloat_formats
 
-from quaver.golden import FORMATS, RHA, RNE, RTZ, Rounding, decode, encode, from_float, round_to, to_float
+from quaver.golden import FORMATS, RHA, RNE, RTZ, Rounding, decode, encode, to_float
 
 RANDOM = 1_000_000
 
@@ -180,7 +180,7 @@ def compare_with_gfloat(
     fmt = FORMATS[name]
     saturate |= fmt.specials == "finite"
     wide = values.astype(np.float64)
-    got = round_to(from_float(values), fmt, rounding, words=words, saturate=saturate)
+    got = encode(values, fmt, rounding, words=words, saturate=saturate)
     if words is None:
         rounded = round_ndarray(fi, wide, mode, saturate)
     else:

@@ -22,20 +22,37 @@ from quaver.golden import (
     sr,
     to_float,
 )
-from quaver.golden.catalog import BF16, DLFLOAT16, E4M3, E4M3FNUZ, E5M2, FP16, FP32
+from quaver.golden.catalog import (
+    BF16,
+    DLFLOAT16,
+    E2M1,
+    E3M2,
+    E4M3,
+    E4M3FNUZ,
+    E5M2,
+    FP16,
+    FP32,
+    HFP8_153,
+    NOUNE_152,
+)
 
 ACCUMULATORS = ["dlfloat16", "fp16", "bf16", "fp32", "e6m5", "e6m5_sub", "e6m9", "e8m13", "e4m3", "e4m3fnuz"]
 
 accumulators = st.builds(
     Accumulator,
     format=st.sampled_from([FORMATS[name] for name in ACCUMULATORS]),
-    rounding=st.sampled_from([RNE, Rounding(mode="rtz"), Rounding(mode="rha"), sr(4), sr(9), sr(13)]),
+    rounding=st.sampled_from(
+        [
+            *(RNE, Rounding(mode="rtz"), Rounding(mode="rha"), sr(4), sr(9), sr(13), sr(24)),
+            *(Rounding(mode=mode, random_bits=bits) for mode in ("sr_fast", "sr_unbiased") for bits in (2, 9, 24)),
+        ]
+    ),
     overflow=st.sampled_from(["special", "saturate"]),
 )
 arithmetics = st.builds(
     Arithmetic,
-    a=st.sampled_from([E4M3, E5M2, E4M3FNUZ]),
-    b=st.sampled_from([E4M3, E5M2]),
+    a=st.sampled_from([E4M3, E5M2, E4M3FNUZ, E2M1, BF16, NOUNE_152]),
+    b=st.sampled_from([E4M3, E5M2, E3M2, BF16, HFP8_153]),
     inner=accumulators,
     outer=accumulators,
     chunk=st.sampled_from([1, 2, 3, 4, 7, 8, 64]),
@@ -80,6 +97,29 @@ def test_gemm_equals_the_flat_loops(law, arithmetic, m, k, n, start, specials, s
     want = law.gemm(a.tolist(), b.tolist(), arithmetic, as_lists(c), as_lists(words.inner), as_lists(words.outer))
     assert got.tolist() == want
     assert got.dtype == arithmetic.outer.format.dtype
+
+
+@pytest.mark.parametrize("mode", ["rne", "rtz", "rha", "sr", "sr_fast", "sr_unbiased"])
+@pytest.mark.parametrize("overflow", ["special", "saturate"])
+def test_every_accumulator_equals_the_flat_loops(law, mode, overflow):
+    """Codes of every size, so that sums cancel, vanish and overflow."""
+    rng = np.random.default_rng(23)
+    m, k, n, compared = 6, 9, 6, 0
+    for index, name in enumerate([*ACCUMULATORS, "hfp8_153"]):
+        rounding = Rounding(mode=mode, random_bits=[1, 4, 9, 16, 24][index % 5] if mode.startswith("sr") else 0)
+        accumulator = Accumulator(format=FORMATS[name], rounding=rounding, overflow=overflow)
+        arithmetic = Arithmetic(a=E4M3, b=E5M2, inner=accumulator, outer=accumulator, chunk=4)
+        a = rng.integers(0, 127, (m, k)) | rng.integers(0, 2, (m, k)) << 7
+        b = rng.integers(0, 124, (k, n)) | rng.integers(0, 2, (k, n)) << 7
+        c = encode(rng.standard_normal((m, n)), FORMATS[name])
+        if mode == "rne" and name != "hfp8_153":  # which has no NaN
+            a[0, 0], b[1, 2] = 0x7F, 0x7C
+        words = words_for(rng, arithmetic, m, k, n)
+        got = gemm(a, b, arithmetic, c=c, words=words)
+        lists = (c.tolist(), as_lists(words.inner), as_lists(words.outer))
+        assert got.tolist() == law.gemm(a.tolist(), b.tolist(), arithmetic, *lists), name
+        compared += got.size
+    assert compared == 11 * 36
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 8, 24, 25, 64])
