@@ -117,9 +117,71 @@ static void cast_some(const Cast &c, const uint32_t *words, int64_t first, int64
   __builtin_memcpy(static_cast<OUT *>(c.out) + first + whole, codes, rest * sizeof(OUT));
 }
 
-static int64_t cast_scratch_bytes(const Cast &c) {
-  return int64_t(sizeof(Jumps)) + 4 * (2 * c.lanes + CAST_BLOCK + 4 * L) + 64;
-}
+// The words of lanes, some items at a time.
+class LaneWords {
+ public:
+  LaneWords(const Cast &c, int64_t first, void *scratch)
+      : lanes(c.lanes), bits(c.word_bits), chains(lanes % L == 0 ? CHAINS : 1), steps(steps_of(lanes)),
+        jumps(*static_cast<Jumps *>(scratch)), states(reinterpret_cast<uint32_t *>(&jumps + 1)),
+        words(states + CHAINS * lanes + L) {
+    make_jumps(jumps, bits);
+    power_of(jumps, (chains - 1) * steps, skip);
+    const int64_t done = c.issued + first / lanes + 1;
+    for (int chain = 0; chain < chains; ++chain)
+      for (int64_t lane = 0; lane < lanes; lane += L) {
+        vu seeds = {};
+        for (int i = 0; i < L && lane + i < lanes; ++i) seeds[i] = c.seeds[lane + i];
+        store(states + chain * lanes + lane, jumped(jumps, seeds, done + chain * steps));
+      }
+  }
+
+  static int64_t bytes(const Cast &c) {
+    return int64_t(sizeof(Jumps)) + 4 * (CHAINS * (steps_of(c.lanes) + 1) * c.lanes + 2 * L);
+  }
+  int64_t count() const { return chains * steps * lanes; }
+
+  // The next count() words, in the order of the elements.
+  const uint32_t *next() { return chains == 1 ? plain() : chained(); }
+
+ private:
+  static constexpr int CHAINS = 4;
+  const int64_t lanes;
+  const int bits, chains;
+  const int64_t steps;
+  Jumps &jumps;
+  uint32_t *const states, *const words;
+  Matrix skip;
+
+  static int64_t steps_of(int64_t lanes) { return lanes * CHAINS < CAST_BLOCK ? CAST_BLOCK / (lanes * CHAINS) : 1; }
+
+  // What a vector writes beyond the lanes is overwritten by the next item's words.
+  const uint32_t *plain() {
+    for (int64_t item = 0; item < steps; ++item)
+      for (int64_t lane = 0; lane < lanes; lane += L) {
+        const vu state = load<vu>(states + lane);
+        store(words + item * lanes + lane, state >> (32 - bits));
+        store(states + lane, leap(state, bits));
+      }
+    return words;
+  }
+
+  // A few stretches of the sequence at once: a register alone would wait for itself at every step.
+  const uint32_t *chained() {
+    for (int64_t lane = 0; lane < lanes; lane += L) {
+      vu state[CHAINS];
+      for (int chain = 0; chain < CHAINS; ++chain) state[chain] = load<vu>(states + chain * lanes + lane);
+      for (int64_t step = 0; step < steps; ++step)
+        for (int chain = 0; chain < CHAINS; ++chain) {
+          store(words + (chain * steps + step) * lanes + lane, state[chain] >> (32 - bits));
+          state[chain] = leap(state[chain], bits);
+        }
+      for (int chain = 0; chain < CHAINS; ++chain) store(states + chain * lanes + lane, times(skip, state[chain]));
+    }
+    return words;
+  }
+};
+
+static int64_t cast_scratch_bytes(const Cast &c) { return c.seeds ? LaneWords::bytes(c) : 0; }
 
 // Elements first .. first + count - 1; where the law makes the words, `first` is a multiple of the lanes.
 static bool cast(const Cast &c, int64_t first, int64_t count, void *scratch) {
@@ -133,22 +195,9 @@ static bool cast(const Cast &c, int64_t first, int64_t count, void *scratch) {
   if (!c.seeds) {
     some(c.words ? c.words + first : nullptr, first, count);
   } else {
-    Jumps *jumps = static_cast<Jumps *>(scratch);
-    uint32_t *states = reinterpret_cast<uint32_t *>(jumps + 1), *words = states + c.lanes + L;
-    make_jumps(*jumps, c.word_bits);
-    for (int64_t lane = 0; lane < c.lanes + L; ++lane) states[lane] = c.seeds[lane < c.lanes ? lane : 0];
-    for (int64_t lane = 0; lane < c.lanes; lane += L)
-      store(states + lane, jumped(*jumps, load<vu>(states + lane), c.issued + first / c.lanes + 1));
-    const int64_t items = c.lanes < CAST_BLOCK ? CAST_BLOCK / c.lanes : 1;
-    for (int64_t at = 0; at < count; at += items * c.lanes) {
-      for (int64_t item = 0; item < items; ++item)
-        for (int64_t lane = 0; lane < c.lanes; lane += L) {
-          const vu state = load<vu>(states + lane);
-          store(words + item * c.lanes + lane, state >> (32 - c.word_bits));
-          store(states + lane, leap(state, c.word_bits));
-        }
-      some(words, first + at, count - at < items * c.lanes ? count - at : items * c.lanes);
-    }
+    LaneWords words(c, first, scratch);
+    for (int64_t at = 0; at < count; at += words.count())
+      some(words.next(), first + at, count - at < words.count() ? count - at : words.count());
   }
   int32_t together = 0;
   for (int i = 0; i < L; ++i) together |= nan_met[i];

@@ -1,9 +1,9 @@
 // The leaping LFSR (lfsr.py), a lane per generator.  Included once per instruction set, inside its namespace.
 
-// All of 32 bits: state' = (state >> 1) ^ (state & 1 ? 0x80200003 : 0), `bits` times, 1 to 16.
+// All of 32 bits: state' = (state >> 1) ^ (state & 1 ? 0x80200003 : 0), `bits` times, 1 to 22.
 // Bit i of `fed` is what the register shifts out at step i: bit i of the state, plus what the feedback's taps 0 and 1 have
 // brought down by then, fed(i) = state(i) + fed(i-1) + fed(i-2).  So fed = state (1 + x) / (1 + x^3) over GF(2).
-INLINE vu leap16(vu state, int bits) {
+INLINE vu leap_once(vu state, int bits) {
   vu fed = state ^ (state << 1);
   fed ^= fed << 3;
   fed ^= fed << 6;
@@ -14,8 +14,8 @@ INLINE vu leap16(vu state, int bits) {
 }
 
 INLINE vu leap(vu state, int bits) {
-  if (bits > 12) return leap16(leap16(state, 12), bits - 12);
-  return leap16(state, bits);
+  if (bits > 22) return leap_once(leap_once(state, 12), bits - 12);  // tap 21 would come down within the leap
+  return leap_once(state, bits);
 }
 
 struct Matrix {
