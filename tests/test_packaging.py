@@ -3,7 +3,10 @@
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
+from hashlib import sha256
+from importlib import import_module
 from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +15,8 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[1]
+NATIVE = Path("golden/native")
+ENGINE = "quaver/golden/_engine.abi3.so"
 ROOMS = ("golden", "hw", "sim", "synth", "cosim", "cli")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -29,7 +34,7 @@ def committed() -> list[Path]:
 def modules() -> set[str]:
     """The rooms' modules and their markers of being typed, as the wheel names them."""
     files = [path for path in committed() if path.parts[0] in ROOMS]
-    return {f"quaver/{path.as_posix()}" for path in files if path.suffix == ".py" or path.name == "py.typed"}
+    return {f"quaver/{path.as_posix()}" for path in files if path.suffix in (".py", ".pyi") or path.name == "py.typed"}
 
 
 def test_there_is_something_to_compare():
@@ -69,11 +74,30 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_the_rooms_and_nothing_else(wheel: Path):
     with ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-        assert names == modules()
-        for name in names:
+        assert names == modules() | {ENGINE}
+        for name in names - {ENGINE}:
             assert archive.read(name) == (ROOT / name.removeprefix("quaver/")).read_bytes()
         notes = {name.partition("/")[2] for name in archive.namelist()} - {n.partition("/")[2] for n in names}
     assert {"METADATA", "entry_points.txt", "licenses/LICENSE"} <= notes
+
+
+def test_sources_are_complete(tmp_path: Path, wheel: Path):
+    """A source distribution can be built from: the engine's headers are in it too."""
+    command = [sys.executable, "-c", "from setuptools import build_meta as b; import sys; b.build_sdist(sys.argv[1])"]
+    run = subprocess.run([*command, str(tmp_path)], cwd=wheel.parents[1], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+    native = {path.as_posix() for path in committed() if path.parent == NATIVE}
+    assert len(native) > 5
+    assert native | {"setup.py", "pyproject.toml"} <= names
+
+
+def test_installed_engine_is_that_of_these_sources():
+    """It is there at all, too: without it the definition would be tested against itself."""
+    files = [*sorted((ROOT / NATIVE).glob("*.cpp")), *sorted((ROOT / NATIVE).glob("*.h"))]
+    assert sha256(b"".join(p.read_bytes() for p in files)).hexdigest() == import_module("quaver.golden._engine").SOURCES
 
 
 def test_installed_modules_are_those_of_this_tree():
@@ -93,7 +117,7 @@ def test_no_module_comes_to_life_twice():
     """From the root of the tree, where `import hw` would find a second copy of the room."""
     names = [name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in modules()]
     # A bench is imported inside the simulator only.
-    names = sorted(name for name in names if not name.endswith("typed") and ".bench_" not in name)
+    names = sorted(name for name in names if not name.endswith(("typed", ".pyi")) and ".bench_" not in name)
     code = f"""if True:
         import importlib, pathlib, sys
         for name in {names!r}:

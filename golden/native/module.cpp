@@ -125,4 +125,8 @@ PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_engine", "Compiled twin of the go
 
 }  // namespace
 
-PyMODINIT_FUNC PyInit__engine() { return PyModule_Create(&MODULE); }
+PyMODINIT_FUNC PyInit__engine() {
+  PyObject *module = PyModule_Create(&MODULE);
+  if (module && PyModule_AddStringConstant(module, "SOURCES", SOURCES)) Py_CLEAR(module);
+  return module;
+}
