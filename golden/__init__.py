@@ -1,5 +1,7 @@
 """What every bit must be: formats, rounding, random words, MAC, chunked GEMM, and the descriptions of machines."""
 
+from quaver.golden import engine
+from quaver.golden.adam import Adam, AdamStep
 from quaver.golden.arithmetic import BLACKWELL_FP8, HOPPER_FP8, Accumulator, AlignedSum, Arithmetic, ExactSum
 from quaver.golden.array_words import ArrayWords, GemmWords, Issued, array_words, issued_by
 from quaver.golden.blocks import Blocks, decode_blocks, encode_blocks
@@ -9,23 +11,44 @@ from quaver.golden.formats import Exact, Format, decode, from_float, to_float
 from quaver.golden.gemm import gemm
 from quaver.golden.lane_words import LaneWords
 from quaver.golden.lfsr import LeapingLfsr, seed_of
+from quaver.golden.loss_scaling import BackOff, ConstantScale, LogMax, LossScaling, RisingFloor
 from quaver.golden.mac import accumulate, add, chunk_addend, mac, multiply
 from quaver.golden.machine import PRESETS, Machine
+from quaver.golden.noune_biases import NOUNE_BIASES, NouneBiases, noune_bias
 from quaver.golden.rounding import RHA, RNE, RTZ, Rounding, round_to, sr
+from quaver.golden.s2fp8 import (
+    S2fp8Parameters,
+    S2fp8Statistics,
+    S2fp8Tensor,
+    s2fp8_decode,
+    s2fp8_encode,
+    s2fp8_parameters,
+    s2fp8_squeeze,
+    s2fp8_statistics,
+    s2fp8_unsqueeze,
+)
+from quaver.golden.scaling import AmaxHistory, amax_exponent, amax_scale, rescale, with_bias
+from quaver.golden.update import Sgd, SgdStep, axpy
 
 __all__ = [
     "BLACKWELL_FP8",
     "FORMATS",
     "HOPPER_FP8",
+    "NOUNE_BIASES",
     "PRESETS",
     "RHA",
     "RNE",
     "RTZ",
     "Accumulator",
+    "Adam",
+    "AdamStep",
     "AlignedSum",
+    "AmaxHistory",
     "Arithmetic",
     "ArrayWords",
+    "BackOff",
     "Blocks",
+    "ConstantScale",
     "Exact",
     "ExactSum",
     "Format",
@@ -33,16 +56,29 @@ __all__ = [
     "Issued",
     "LaneWords",
     "LeapingLfsr",
+    "LogMax",
+    "LossScaling",
     "Machine",
+    "NouneBiases",
+    "RisingFloor",
     "Rounding",
+    "S2fp8Parameters",
+    "S2fp8Statistics",
+    "S2fp8Tensor",
+    "Sgd",
+    "SgdStep",
     "accumulate",
     "add",
+    "amax_exponent",
+    "amax_scale",
     "array_words",
+    "axpy",
     "chunk_addend",
     "decode",
     "decode_blocks",
     "encode",
     "encode_blocks",
+    "engine",
     "format_named",
     "from_float",
     "gemm",
@@ -50,8 +86,17 @@ __all__ = [
     "mac",
     "multiply",
     "noune",
+    "noune_bias",
+    "rescale",
     "round_to",
+    "s2fp8_decode",
+    "s2fp8_encode",
+    "s2fp8_parameters",
+    "s2fp8_squeeze",
+    "s2fp8_statistics",
+    "s2fp8_unsqueeze",
     "seed_of",
     "sr",
     "to_float",
+    "with_bias",
 ]
