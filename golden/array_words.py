@@ -119,7 +119,7 @@ class ArrayWords:
             self.after(m, k, n, index).of_gemm(m, k, n, inner_bits, outer_bits) for index in range(math.prod(batch))
         ]
 
-        def together(members: list[Words | None]) -> Words | None:
+        def together(members: list[NDArray[np.integer] | None]) -> NDArray[np.integer] | None:
             present = [member for member in members if member is not None]
             return np.stack(present, axis=1).reshape(len(present[0]), *shape) if present else None
 

@@ -64,7 +64,7 @@ def decode_blocks(blocks: Blocks, fmt: Format, *, axis: int = -1) -> NDArray[np.
     return np.where(nan, np.nan, np.ldexp(to_float(blocks.codes, fmt), exponent))
 
 
-def check_blocks(a: Blocks, b: Blocks, chunk: int) -> bool:
+def check_blocks(a: Blocks, b: Blocks, chunk: int) -> None:
     """Check the scales of operands of shapes (..., M, K) and (..., K, N) for chunks of `chunk` products.
 
     Raises
@@ -82,7 +82,6 @@ def check_blocks(a: Blocks, b: Blocks, chunk: int) -> bool:
             raise TypeError(f"scales of {name} must be of uint8, not {scales.dtype}")
         if scales.shape != tuple(expected):
             raise ValueError(f"scales of {name} must be of shape {tuple(expected)}, not {scales.shape}")
-    return True
 
 
 def chunk_scales(a: Blocks, b: Blocks, batch: tuple[int, ...], chunk: int) -> ChunkScales:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quaver.golden import engine
+from quaver.golden import compiled, engine
 from quaver.golden.formats import Format, from_float
 from quaver.golden.lane_words import LaneWords
 from quaver.golden.rounding import RNE, Rounding, checked_words, round_to
@@ -39,15 +39,16 @@ def encode(
     v = np.asarray(values)
     if v.dtype.kind not in "fiuV" or (v.dtype.kind == "V" and not np.can_cast(v.dtype, np.float64)):
         raise TypeError(f"values must be real numbers, not {v.dtype}")
-    law = words if isinstance(words, LaneWords) and rounding.stochastic else None
-    given = None if law is not None or not rounding.stochastic else checked_words(words, rounding, v.shape)
+    dealt: NDArray[np.integer] | LaneWords | None = None
+    if rounding.stochastic:
+        dealt = words if isinstance(words, LaneWords) else checked_words(words, rounding, v.shape)
     if engine.selected():
-        exact_in_float32 = (v.dtype.kind == "f" and v.itemsize <= 4) or v.dtype.kind == "V"
+        exact_in_float32 = v.dtype.kind == "V" or (v.dtype.kind == "f" and v.itemsize <= 4)
         with np.errstate(invalid="ignore"):  # widening a signalling NaN
             floats = v.astype(np.float32 if exact_in_float32 else np.float64, copy=False)
-        codes = engine.encode(floats, fmt, rounding, given if law is None else law, saturate)
+        codes = compiled.encode(floats, fmt, rounding, dealt, saturate)
         if codes is not None:
             return codes
-    if law is not None:
-        given = law.of_tensor(v.shape, rounding.random_bits)
-    return round_to(from_float(v), fmt, rounding, words=given, saturate=saturate)
+    if isinstance(dealt, LaneWords):
+        dealt = dealt.of_tensor(v.shape, rounding.random_bits)
+    return round_to(from_float(v), fmt, rounding, words=dealt, saturate=saturate)

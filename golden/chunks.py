@@ -46,9 +46,10 @@ def chunked_gemm(
                     s = accumulate(s, product, inner, None if words.inner is None else words.inner[k])
                 y = accumulate(y, _scaled(chunk_addend(s, inner.format), scales, index), outer, word)
             case AlignedSum(fraction_bits):
-                terms = [(_scaled(p, scales, index), _fraction(arithmetic)) for p in _products(a, b, arithmetic, ks)]
-                terms.append((decode(y, outer.format), outer.format.mantissa_bits))
-                y = round_sum(add_aligned(terms, fraction_bits), outer, word)
+                fraction = arithmetic.a.mantissa_bits + arithmetic.b.mantissa_bits  # below a significand in [0, 4)
+                aligned = [(_scaled(p, scales, index), fraction) for p in _products(a, b, arithmetic, ks)]
+                aligned.append((decode(y, outer.format), outer.format.mantissa_bits))
+                y = round_sum(add_aligned(aligned, fraction_bits), outer, word)
             case _:
                 terms = [_scaled(p, scales, index) for p in _products(a, b, arithmetic, ks)]
                 y = round_sum(add_exactly([decode(y, outer.format), *terms]), outer, word)
@@ -58,11 +59,6 @@ def chunked_gemm(
 def _products(a: Codes, b: Codes, arithmetic: Arithmetic, ks: range) -> Iterator[Exact]:
     for k in ks:
         yield multiply(decode(a[..., :, k, None], arithmetic.a), decode(b[..., None, k, :], arithmetic.b))
-
-
-def _fraction(arithmetic: Arithmetic) -> int:
-    """Fraction bits of a product's significand in [0, 4)."""
-    return arithmetic.a.mantissa_bits + arithmetic.b.mantissa_bits
 
 
 def _scaled(x: Exact, scales: ChunkScales | None, index: int) -> Exact:

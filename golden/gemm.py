@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quaver.golden import engine
+from quaver.golden import compiled, engine
 from quaver.golden.arithmetic import Accumulator, Arithmetic
 from quaver.golden.array_words import ArrayWords, GemmWords
 from quaver.golden.blocks import Blocks, check_blocks, chunk_factors, chunk_scales
@@ -22,7 +22,7 @@ def gemm(
     *,
     c: ArrayLike | None = None,
     words: GemmWords | ArrayWords | None = None,
-) -> NDArray[np.unsignedinteger]:
+) -> Codes:
     """y = a @ b (+ c), every sum rounded as `arithmetic` says.
 
     Parameters
@@ -66,15 +66,17 @@ def gemm(
     if y.shape != shape:
         raise ValueError(f"c must be of shape {shape}, not {y.shape}")
     dealt = _words(words, arithmetic, shape, k)
-    blocks = isinstance(a, Blocks) and isinstance(b, Blocks) and check_blocks(a, b, arithmetic.chunk)
+    blocks = (a, b) if isinstance(a, Blocks) and isinstance(b, Blocks) else None
+    if blocks:
+        check_blocks(*blocks, arithmetic.chunk)
     if engine.selected():
-        factors = chunk_factors(a, b, arithmetic.chunk) if blocks else None
-        codes = engine.gemm(a_codes, b_codes, None if c is None else y, batch, arithmetic, dealt, factors)
+        factors = chunk_factors(*blocks, arithmetic.chunk) if blocks else None
+        codes = compiled.gemm(a_codes, b_codes, None if c is None else y, batch, arithmetic, dealt, factors)
         if codes is not None:
             return codes
     if isinstance(dealt, ArrayWords):
         dealt = dealt.of_gemms(shape, k, arithmetic.inner_random_bits, arithmetic.outer_random_bits)
-    scales = chunk_scales(a, b, batch, arithmetic.chunk) if blocks else None
+    scales = chunk_scales(*blocks, batch, arithmetic.chunk) if blocks else None
     a_codes = np.broadcast_to(a_codes, (*batch, m, k))
     b_codes = np.broadcast_to(b_codes, (*batch, k, n))
     return chunked_gemm(a_codes, b_codes, y, arithmetic, dealt, scales)

@@ -125,7 +125,7 @@ def _rounds_up(
     odd: NDArray[np.bool_],
     sticky: NDArray[np.bool_],
     rounding: Rounding,
-    words: IntArray | np.int64,
+    words: IntArray,
 ) -> NDArray[np.bool_]:
     """Whether the magnitude goes up, where `cut` > 0 bits of `significand` and the sticky tail below it are dropped."""
     shift = np.clip(cut, 1, _SHIFT_MAX)
@@ -164,10 +164,10 @@ def _bit_length(values: IntArray) -> IntArray:
     return np.frexp(part.astype(np.float64))[1].astype(np.int64) + np.where(high > 0, 31, 0)
 
 
-def checked_words(words: ArrayLike | None, rounding: Rounding, shape: tuple[int, ...]) -> IntArray | np.int64:
+def checked_words(words: ArrayLike | None, rounding: Rounding, shape: tuple[int, ...]) -> IntArray:
     """Words of a stochastic rounding in a given shape, or 0 for the other modes (see `round_to` for the errors)."""
     if not rounding.stochastic:
-        return np.int64(0)
+        return np.zeros((), np.int64)
     if words is None:
         raise ValueError(f"words are needed by rounding {rounding}")
     u = np.asarray(words)
