@@ -171,6 +171,43 @@ def test_a_tie_is_broken_however_far_below(outer, distance, sign):
         assert gemm(left, right.T, arithmetic).item() == want, (start, mode, tail)
 
 
+@pytest.mark.parametrize("outer", ["fp32", "bf16", "dlfloat16"])
+@pytest.mark.parametrize("bits", [4, 24])
+@pytest.mark.parametrize("mode", ["sr", "sr_fast", "sr_unbiased"])
+def test_the_word_that_decides(mode, bits, outer, law):
+    """Sums of hundreds of bits; the words are the first one that rounds up and the last one that does not."""
+    rng = np.random.default_rng(bits)
+    accumulator = Accumulator(format=FORMATS[outer], rounding=Rounding(mode=mode, random_bits=bits))
+    arithmetic = Arithmetic(a=BF16, b=BF16, inner=ExactSum(), outer=accumulator, chunk=8)
+    m, n = 16, 16
+    # A leading product, one on the edge between two words, or half of it above, and one far below either.
+    middle = rng.integers(1, 4, (m, 1)) * 2.0 ** -(accumulator.format.mantissa_bits + bits + 1)
+    a = np.hstack([np.ones((m, 1)), middle, rng.standard_normal((m, 4)) * 2.0 ** rng.integers(-90, -10, (m, 4))])
+    b = np.vstack([np.ones((2, n)), rng.integers(-1, 2, (4, n)) * 2.0 ** rng.integers(-30, 0, (4, n))])
+    a, b = encode(a, BF16), encode(b, BF16)
+    left, right = ([[law.decode(x, BF16) for x in row] for row in codes.tolist()] for codes in (a, b.T))
+    first = np.array(
+        [
+            [
+                law.first_word_up(
+                    law.chunk_sum([law.multiply(x, y) for x, y in zip(row, column, strict=True)], arithmetic, None),
+                    *(accumulator.format, mode, bits),
+                )
+                for column in right
+            ]
+            for row in left
+        ]
+    )
+    compared = 0
+    for below in (0, 1):
+        words = np.clip(first - below, 0, (1 << bits) - 1)
+        got = check(law, a, b, arithmetic, None, GemmWords(None, words[None]))
+        decided = (first - below >= 0) & (first - below < 1 << bits)
+        up = to_float(got, accumulator.format) > to_float(encode(1.0, accumulator.format), accumulator.format)
+        compared += np.count_nonzero(decided & (up == (below == 0)))
+    assert compared > 300
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     arithmetic=exact_arithmetics,
