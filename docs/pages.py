@@ -16,7 +16,7 @@ from pathlib import Path
 from amaranth.lib import data
 
 from quaver.golden import FORMATS, PRESETS, RNE, Accumulator, Machine, Rounding, sr
-from quaver.golden.machine import RANDOM_BITS_MAX
+from quaver.golden.machine import RANDOM_BITS_MAX, ROUNDINGS
 from quaver.hw.streams import activation_beat, sum_beat, weight_beat
 from quaver.synth.flow import synthesize
 
@@ -47,7 +47,7 @@ def machine_keys() -> str:
     texts, accumulator, rounding = map(field_texts, (Machine, Accumulator, Rounding))
     below = {
         "format": accumulator["format"],
-        "rounding": rounding["mode"],
+        "rounding": f"{rounding['mode']} A machine takes {', '.join(f'`{mode}`' for mode in ROUNDINGS)}.",
         "random_bits": f"{rounding['random_bits']} A machine takes at most {RANDOM_BITS_MAX}.",
         "overflow": accumulator["overflow"],
     }

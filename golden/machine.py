@@ -23,7 +23,7 @@ from quaver.golden.rounding import Rounding
 Dataflow = Literal["ws"]
 Technology = Literal["45nm"]
 ROUNDINGS = ("rne", "rha", "rtz", "sr")
-"""What the adders do; golden knows more."""
+"""Roundings of the adders."""
 RANDOM_BITS_MAX = 16
 MAC_DEPTH_MAX = 7
 
