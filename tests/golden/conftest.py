@@ -1,6 +1,6 @@
 """The arithmetic once more, as scalar statements on fractions.Fraction, and the cases on which golden is compared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import cache, reduce
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from quaver.golden import AlignedSum, ExactSum, Format, encode, to_float
+from quaver.golden import AlignedSum, ExactSum, Format, encode, engine, to_float
 
 
 class Real(NamedTuple):
@@ -299,6 +299,13 @@ class Law:
                         y = Law.accumulate(y, s, arithmetic.outer, word)
                 result[-1].append(y)
         return result
+
+
+@pytest.fixture(scope="module", params=["numpy", "native"])
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Who computes casts and GEMMs: tests of what both must do run once on the definition and once on the engine."""
+    with engine.using(request.param):
+        yield request.param
 
 
 @pytest.fixture(scope="session")

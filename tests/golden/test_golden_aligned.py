@@ -24,6 +24,8 @@ from quaver.golden import (
 )
 from quaver.golden.catalog import BF16, E2M1, E4M3, E4M3FNUZ, E5M2, E8M13, FP16, FP32
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 GROUP = 32
 OPERANDS = {  # significand bits, smallest exponent and the values of all codes, none of them this project's
     "e4m3": (3, -6, np.arange(256, dtype=np.uint8).view(ml_dtypes.float8_e4m3fn).astype(np.float64)),

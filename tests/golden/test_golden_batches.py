@@ -31,6 +31,8 @@ from quaver.golden import (
 )
 from quaver.golden.catalog import DLFLOAT16, E4M3, E5M2, FP16, FP32, HFP8_143, HFP8_153
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 STOCHASTIC = Arithmetic(
     a=E4M3, b=E5M2, inner=Accumulator(rounding=sr(9)), outer=Accumulator(format=FP16, rounding=sr(5)), chunk=4, seed=7
 )

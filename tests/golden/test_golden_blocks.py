@@ -30,6 +30,8 @@ from quaver.golden import (
 )
 from quaver.golden.catalog import E4M3, E5M2, FP32
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 MX = {
     "e5m2": gfloat_formats.format_info_mxfp8_e5m2,
     "e4m3": gfloat_formats.format_info_mxfp8_e4m3,

@@ -10,6 +10,8 @@ from gfloat import formats as gfloat_formats
 
 from quaver.golden import FORMATS, RHA, RNE, RTZ, Rounding, decode, encode, to_float
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 RANDOM = 1_000_000
 
 ML_DTYPES = {

@@ -19,6 +19,8 @@ from quaver.golden import (
 )
 from quaver.golden.catalog import BF16, E4M3, E5M2, E5M2_WANG, FP16, FP32
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 PAIRINGS = [(E4M3, E4M3), (E5M2, E5M2), (BF16, BF16), (E4M3, E5M2), (E5M2, BF16), (BF16, E4M3)]
 OUTERS = ["fp32", "fp16", "dlfloat16", "bf16", "e8m13", "e6m5", "e6m9", "e4m3"]
 ROUNDINGS = [

@@ -158,6 +158,7 @@ def test_every_code_decodes_to_its_fraction(name, law):
 
 @pytest.mark.parametrize("name", [name for name, fmt in FORMATS.items() if fmt.bits <= 16])
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.usefixtures("backend")
 def test_every_number_casts_to_itself(name, mode):
     fmt = FORMATS[name]
     codes = np.arange(1 << fmt.bits)
@@ -199,6 +200,7 @@ def formats(draw) -> Format:
     saturate=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
+@pytest.mark.usefixtures("backend")
 def test_casts_to_any_format_equal_fractions(law, real, fmt, mode, bits, saturate, seed):
     rng = np.random.default_rng(seed)
     rounding = Rounding(mode=mode, random_bits=bits if mode in STOCHASTIC else 0)
@@ -231,6 +233,7 @@ UNSIGNED = [dataclasses.replace(FORMATS[name], signed=False) for name in ("e4m3"
 
 @pytest.mark.parametrize("saturate", [False, True])
 @pytest.mark.parametrize("fmt", UNSIGNED, ids=str)
+@pytest.mark.usefixtures("backend")
 def test_unsigned_casts_equal_fractions(fmt, saturate, law, real):
     """What is negative after rounding has no code; what rounds to zero, and -0, is 0."""
     assert fmt.bits == FORMATS[fmt.name].bits - 1
@@ -258,6 +261,7 @@ def test_unsigned_casts_equal_fractions(fmt, saturate, law, real):
     assert vanished > 100
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_nan_has_no_code_in_a_finite_format():
     with pytest.raises(ValueError, match=r"^NaN cannot be encoded in hfp8_143$"):
         encode([1.0, np.nan], HFP8_143)
@@ -270,6 +274,7 @@ def test_a_nan_has_no_code_in_a_finite_format():
 
 @pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
 @pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.usefixtures("backend")
 def test_values_far_out_of_range_round_without_a_warning(name, shape):
     fmt = FORMATS[name]
     for value in (5e-324, 1e-300, -1e-300, 1e300):
@@ -279,6 +284,7 @@ def test_values_far_out_of_range_round_without_a_warning(name, shape):
             assert (decode(code, fmt).significand == 0).all() or abs(value) > 1
 
 
+@pytest.mark.usefixtures("backend")
 def test_words_are_checked():
     rounding = Rounding(mode="sr", random_bits=4)
     with pytest.raises(ValueError, match=r"^words are needed by rounding sr\(4\)$"):

@@ -36,6 +36,8 @@ from quaver.golden.catalog import (
     NOUNE_152,
 )
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 ACCUMULATORS = ["dlfloat16", "fp16", "bf16", "fp32", "e6m5", "e6m5_sub", "e6m9", "e8m13", "e4m3", "e4m3fnuz"]
 
 accumulators = st.builds(

@@ -124,6 +124,7 @@ TO_F32 = {"fp16": sf.f16_to_f32, "bf16": sf.bf16_to_f32, "fp32": lambda x: x}
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("inner, outer", [*zip(SOFT, SOFT, strict=True), ("fp16", "fp32"), ("bf16", "fp32")])
 @pytest.mark.parametrize("a_name, b_name", [("e4m3", "e4m3"), ("e5m2", "e4m3")])
+@pytest.mark.usefixtures("backend")
 def test_gemm_equals_softfloat(inner, outer, mode, a_name, b_name):
     """The outer sums are of the inner format or of FP32: SoftFloat adds no two formats with one rounding."""
     rng = np.random.default_rng(18)

@@ -9,6 +9,8 @@ import pytest
 
 from quaver.golden import Format, Rounding, encode, to_float
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 FLUSHING = [("flush", "ieee"), ("normal", "dlfloat"), ("flush", "finite"), ("normal", "finite")]
 KINDS = [("gradual", "ieee"), ("gradual", "fn"), ("gradual", "fnuz"), ("gradual", "finite"), *FLUSHING]
 BITS = [1, 2, 4, 6]
