@@ -4,7 +4,7 @@ Here is decided which arithmetic of the machine carries which rounding, and when
 """
 
 from functools import lru_cache
-from math import ceil, inf, log1p, log2, nan
+from math import ceil, inf, log2, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,8 +121,7 @@ def gemm(
         None if c is None else np.ascontiguousarray(to_float(c, outer.format)),
         (out, out.itemsize),
         (
-            *_inner(arithmetic, chunk),
-            _round(outer.format, outer.rounding, outer.saturate),
+            *_sums(arithmetic, chunk, scales is not None),
             _code(outer.format, outer.rounding.mode == "rtz", outer.saturate, cast=False),
             *_specials(arithmetic.inner),
             outer.format.nan_code is not None,
@@ -191,39 +190,52 @@ def _specials(inner: object) -> tuple[bool, bool, bool]:
     return inner.format.has_negative_zero, inner.format.has_inf, inner.format.nan_code is not None
 
 
-def _inner(arithmetic: Arithmetic, chunk: int) -> tuple[int, tuple]:
-    """Who adds up a chunk, and how it rounds."""
-    inner = arithmetic.inner
+def _sums(arithmetic: Arithmetic, chunk: int, scaled: bool) -> tuple[int, bool, tuple, tuple]:
+    """Who adds up a chunk, whether float32 suffices for the outer sums too, and how both round."""
+    inner, outer = arithmetic.inner, arithmetic.outer
+    outer_round = _round(outer.format, outer.rounding, outer.saturate)
     if not isinstance(inner, Accumulator):
-        outer = arithmetic.outer
-        return _ALIGNED if isinstance(inner, AlignedSum) else _EXACT, _round(outer.format, outer.rounding, False)
-    fmt, rounding = inner.format, inner.rounding
+        return _ALIGNED if isinstance(inner, AlignedSum) else _EXACT, False, outer_round, outer_round
     last, largest = _product_range(arithmetic)
-    m = fmt.mantissa_bits
-
-    # A sum of products is a multiple of the last bit of all products: it may be that none is too small.
-    if fmt.subnormals == "gradual":
-        low = _UNBOUNDED if last >= fmt.emin - m else _GRADUAL
-    else:
-        low = _UNBOUNDED if 2.0**last >= fmt.min_positive else _CUT
     # To nearest, a sum of i products is at most 2 i times the largest; words can make it grow by an ulp every time.
-    growth = 2 * chunk * (2.0 ** min(1000.0, chunk * log1p(2.0**-m) / log1p(1)) if rounding.stochastic else 1.0)
-    infinities = inner.saturate and (arithmetic.a.has_inf or arithmetic.b.has_inf)
-    high = growth * largest > fmt.max_finite or infinities or fmt.nan_code is None
-    narrow = _round(fmt, rounding, inner.saturate, low, high)
-    if last < -126 or largest >= 2.0**127 or not m or fmt.max_finite > _FLOAT32_MAX:
-        return _WIDE, _round(fmt, rounding, inner.saturate)
-    if m == 23 and fmt.specials == "ieee" and fmt.emin == -126 and low != _CUT and rounding.mode in ("rne", "rtz"):
-        if not inner.saturate:  # float32 itself
-            return _NARROW, _round(fmt, rounding, False, _UNBOUNDED, False)
-    elif low != _GRADUAL and fmt.min_positive >= 2.0**-126 and (not high or fmt.max_finite + largest < 2.0**127):
-        p, r = fmt.precision, rounding.random_bits
-        fits = {
-            "rne": p <= 11 and arithmetic.a.precision + arithmetic.b.precision <= p,
-            "rha": p <= 23,
-            "rtz": p <= 23,
-            "sr": p + r <= 24,
-        }
-        if fits.get(rounding.mode, False):
-            return _NARROW, narrow
-    return _WIDE, _round(fmt, rounding, inner.saturate)
+    ulps = chunk * log2(1 + 2.0**-inner.format.mantissa_bits) if inner.rounding.stochastic else 0.0
+    bound = 2 * chunk * largest * 2.0 ** min(ulps, 500.0) if largest < 2.0**500 else inf
+    infinities = arithmetic.a.has_inf or arithmetic.b.has_inf
+    high = bound > inner.format.max_finite or (inner.saturate and infinities) or inner.format.nan_code is None
+    precision = arithmetic.a.precision + arithmetic.b.precision
+    narrow = last >= -126 and largest < 2.0**127 and _narrow(inner, last, precision, largest, high)
+    if not narrow:
+        return _WIDE, False, _round(inner.format, inner.rounding, inner.saturate), outer_round
+    # The outer sum may start from any code of C.
+    last = min(last, outer.format.emin - outer.format.mantissa_bits)
+    joined = None if scaled else _narrow(outer, last, inner.format.precision, inner.format.max_finite, True)
+    return _NARROW, joined is not None, narrow, joined or outer_round
+
+
+def _narrow(sum: Accumulator, last: int, precision: int, largest: float, high: bool) -> tuple | None:
+    """How sums are rounded that are carried in float32; None where that does not suffice.
+
+    Parameters
+    ----------
+    last:
+        Every addend is a multiple of 2^last.
+    precision, largest:
+        Significant bits and greatest magnitude of an addend.
+    high:
+        Whether a sum can exceed the format's largest number.
+    """
+    fmt, rounding, m = sum.format, sum.rounding, sum.format.mantissa_bits
+    if m == 23 and fmt.emin == -126 and fmt.specials == "ieee" and fmt.subnormals == "gradual":
+        native = rounding.mode in ("rne", "rtz") and not sum.saturate  # float32 itself
+        return _round(fmt, rounding, False, _UNBOUNDED, False) if native else None
+    if not m or fmt.max_finite > _FLOAT32_MAX or (high and fmt.max_finite + largest >= 2.0**127):
+        return None
+    if fmt.min_positive < 2.0**-126 or (fmt.subnormals == "gradual" and last < fmt.emin - m):
+        return None
+    p, r = fmt.precision, rounding.random_bits
+    fits = {"rne": p <= 11 and precision <= p, "rha": p <= 23, "rtz": p <= 23, "sr": p + r <= 24}
+    if not fits.get(rounding.mode, False):
+        return None
+    # A sum of multiples of 2^last is one itself: it may be that none is too small.
+    low = _UNBOUNDED if fmt.subnormals == "gradual" or 2.0**last >= fmt.min_positive else _CUT
+    return _round(fmt, rounding, sum.saturate, low, high)

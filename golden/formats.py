@@ -218,12 +218,18 @@ def decode(codes: ArrayLike, fmt: Format) -> Exact:
 
 def as_codes(codes: ArrayLike, fmt: Format) -> IntArray:
     """Check codes of `fmt` and widen them to int64 (see `decode` for the errors)."""
+    return checked_codes(codes, fmt).astype(np.int64)
+
+
+def checked_codes(codes: ArrayLike, fmt: Format) -> NDArray[np.integer]:
+    """Check codes of `fmt` (see `decode` for the errors)."""
     c = np.asarray(codes)
     if c.dtype.kind not in "ui":
         raise TypeError(f"codes of {fmt.name} must be integers, not {c.dtype}")
-    if c.size and (int(c.min()) < 0 or int(c.max()) >> fmt.bits):
+    fits = c.dtype.kind == "u" and 8 * c.itemsize <= fmt.bits
+    if c.size and not fits and (int(c.min()) < 0 or int(c.max()) >> fmt.bits):
         raise ValueError(f"codes of {fmt.name} must be in 0..{(1 << fmt.bits) - 1:#x}")
-    return c.astype(np.int64)
+    return c
 
 
 def to_float(codes: ArrayLike, fmt: Format) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from quaver.golden.array_words import ArrayWords, GemmWords
 from quaver.golden.blocks import Blocks, check_blocks, chunk_factors, chunk_scales
 from quaver.golden.casts import encode
 from quaver.golden.chunks import Codes, chunked_gemm
-from quaver.golden.formats import Format, as_codes
+from quaver.golden.formats import Format, checked_codes
 from quaver.golden.rounding import Rounding, checked_words
 
 Operand = ArrayLike | Blocks
@@ -89,7 +89,7 @@ def _elements(operand: Operand) -> ArrayLike:
 def _codes(name: str, values: ArrayLike, fmt: Format) -> Codes:
     v = np.asarray(values)
     if v.dtype.kind in "ui":
-        return as_codes(v, fmt)
+        return checked_codes(v, fmt)
     ml_dtypes_float = v.dtype.kind == "V" and np.can_cast(v.dtype, np.float64)
     if v.dtype.kind == "f" or ml_dtypes_float:
         return encode(v, fmt)

@@ -22,8 +22,9 @@ const Kernels &best_kernels() {
 
 namespace {
 
+constexpr int64_t ROWS = 8;  // that a kernel takes at a time, at most
 constexpr int64_t BLOCK_ROWS = 64;
-constexpr int64_t WORDS_BYTES = int64_t(32) << 20;    // of a task's row words
+constexpr int64_t WORDS_BYTES = int64_t(1) << 19;     // of a task's row words: they are read from the cache
 constexpr int64_t PACKED_BYTES = int64_t(256) << 20;  // of the operands B that are unpacked at a time
 constexpr int64_t SMALL = 1 << 18;                    // products, or elements, that are not worth a thread
 
@@ -61,15 +62,15 @@ struct Block {
 };
 
 // Blocks of rows, none of which crosses an m_block of the law.
-std::vector<Block> row_blocks(const Gemm &g, int threads) {
+std::vector<Block> row_blocks(const Gemm &g, int64_t panel, int threads) {
   const bool law = (g.inner_bits && !g.inner_words) || (g.outer_bits && !g.outer_words);
   int64_t size = BLOCK_ROWS;
   if (g.inner_bits && !g.inner_words) {
-    const int64_t row_bytes = 4 * g.k * ceil_div(g.n, g.law.columns);
-    size = std::clamp<int64_t>(WORDS_BYTES / std::max<int64_t>(row_bytes, 1), 4, BLOCK_ROWS);
+    const int64_t row_bytes = 4 * g.k * ceil_div(panel, g.law.columns);
+    size = std::clamp<int64_t>(WORDS_BYTES / std::max<int64_t>(row_bytes, 1), ROWS, BLOCK_ROWS);
   }
   const int64_t share = ceil_div(g.m * g.batch, threads);
-  size = std::clamp<int64_t>(ceil_div(share, 4) * 4, 4, size);
+  size = std::clamp<int64_t>(ceil_div(share, ROWS) * ROWS, ROWS, size);
   const int64_t depth = law ? std::min(g.law.depth, g.m) : g.m;
   std::vector<Block> blocks;
   for (int64_t start = 0; start < g.m; start += depth)
@@ -83,7 +84,7 @@ std::vector<Block> row_blocks(const Gemm &g, int threads) {
 bool run(const Gemm &g, const Kernels &kernels, int threads) {
   if (g.batch * g.m * g.n * g.k < SMALL) threads = 1;
   const int64_t panels = ceil_div(g.n, kernels.panel);
-  const std::vector<Block> blocks = row_blocks(g, threads);
+  const std::vector<Block> blocks = row_blocks(g, kernels.panel, threads);
   const int64_t columns = g.inner == NARROW ? 1 : g.inner == ALIGNED ? 4 : 2;  // in units of four bytes
   const int64_t packed_bytes = panels * kernels.panel * g.k * columns * 4;
   const int64_t distinct = g.b_stride ? g.batch : 1;
@@ -97,7 +98,7 @@ bool run(const Gemm &g, const Kernels &kernels, int threads) {
   const int64_t part_panels = ceil_div(panels, parts);
   int64_t most_rows = 1;
   for (const Block &block : blocks) most_rows = std::max(most_rows, block.rows);
-  const int64_t scratch = kernels.scratch_bytes(g, most_rows, part_panels);
+  const int64_t scratch = kernels.scratch_bytes(g, most_rows);
 
   bool good = true;
   for (int64_t first = 0; first < distinct; first += together) {

@@ -1,6 +1,6 @@
 // The sums within one chunk, for a few rows of A and one panel of B.  Included once per instruction set.
 
-constexpr int ROWS = 4;         // rows of A that share a load of B
+constexpr int ROWS = VECTOR_BYTES == 64 ? 8 : 4;  // rows of A that share a load of B, as there are registers for
 constexpr int PANEL = 2 * L;    // columns of a panel of B
 constexpr int WINDOWS = 40;     // registers of an exact sum: enough for bfloat16 products in chunks of 2^20
 
@@ -21,42 +21,62 @@ enum Words { NONE, GIVEN, SHARED };
 // Sums in float32.  Under rounding to nearest a sum of numbers of at most p <= 11 bits rounds to p bits as if it had not
 // been rounded to 24 before (Figueroa 1995); the other modes need the sum's first p + r bits only and run with float32
 // arithmetic that truncates.
-template <int MODE, int WORDS>
+struct Narrow {
+  explicit Narrow(const Round &r)
+      : cut(23 - r.mantissa), keep(~0u << cut), half(cut ? 1u << (cut - 1) : 0),
+        least(r.low == CUT ? float(r.min_positive) : 0.0f), most(r.high ? float(r.max_finite) : __builtin_inff()),
+        over(float(r.over_finite)), over_inf(float(r.over_inf)) {}
+
+  int cut;
+  uint32_t keep, half;
+  float least, most, over, over_inf;
+};
+
+static int edges_of(const Round &r) {
+  if (r.low != CUT && !r.high) return 0;
+  return r.over_finite == r.over_inf || (r.over_finite != r.over_finite && r.over_inf != r.over_inf) ? 1 : 2;
+}
+
+// Whether a sum may have to become zero, or another number because it is too large; and whether that number is not the
+// one that takes the place of infinity.
+enum Edges { INSIDE, EDGED, TWO_EDGED };
+
+// `word` is at its place among the bits that are cut.
+template <int MODE, int EDGES>
+INLINE vf narrowed(vf sum, vu word, const Narrow &n) {
+  vu x = (vu)sum;
+  if (MODE == RNE) x += ((x >> n.cut) & 1) + (n.half - 1);
+  if (MODE == RHA) x += n.half;
+  if (MODE == SR) x += word;
+  x &= n.keep;  // a NaN stays one: the first bit of its payload is kept
+  if (EDGES == INSIDE) return (vf)x;
+  vf size = (vf)(x & ~SIGN32);
+  size = size < n.least ? vf{} : size;
+  vf beyond = vf{} + n.over;
+  if (EDGES == TWO_EDGED) beyond = (vf)((vu)sum & ~SIGN32) > 3.402823466e38f ? vf{} + n.over_inf : beyond;
+  size = size > n.most ? beyond : size;
+  return (vf)((vu)size | ((vu)sum & SIGN32));
+}
+
+template <int MODE, int WORDS, int EDGES>
 __attribute__((noinline)) static void narrow_chunk(const Chunk &chunk, const Round &r, float (*sums)[PANEL]) {
-  const int cut = 23 - r.mantissa;
-  const uint32_t keep = ~0u << cut, half = cut ? 1u << (cut - 1) : 0;
-  const uint32_t used = ((1u << r.bits) - 1) << (cut - r.bits);
-  const float least = float(r.min_positive), most = float(r.max_finite);
-  const float over = float(r.over_finite), over_inf = float(r.over_inf);
-  const bool cuts = r.low == CUT, high = r.high;
+  const Narrow n(r);
+  const int place = n.cut - r.bits;
+  const uint32_t used = MODE == SR ? ((1u << r.bits) - 1) << place : 0;
   const float *b = static_cast<const float *>(chunk.b);
   vf s[ROWS][2];
   for (auto &row : s) row[0] = row[1] = (vf)(vu{} + SIGN32);
   for (int64_t k = 0; k < chunk.count; ++k) {
     const vf columns[2] = {load<vf>(b + k * PANEL), load<vf>(b + k * PANEL + L)};
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i) {
       const float a = static_cast<const float *>(chunk.a[i])[k];
 #pragma GCC unroll 2
       for (int j = 0; j < 2; ++j) {
-        vf sum = s[i][j] + a * columns[j];
-        vu x = (vu)sum;
-        if (MODE == RNE) x += ((x >> cut) & 1) + (half - 1);
-        if (MODE == RHA) x += half;
-        if (WORDS == GIVEN) x += load<vu>(chunk.words + (k * ROWS + i) * PANEL + j * L) << (cut - r.bits);
-        if (WORDS == SHARED) x += ((chunk.row_words[i][j][k] >> chunk.turns[j]) & used) ^ chunk.masks[j];
-        x &= keep;
-        if (cuts || high) {
-          vf size = (vf)(x & ~SIGN32);
-          if (cuts) size = size < least ? vf{} : size;
-          if (high) {
-            vf beyond = (vf)((vu)sum & ~SIGN32) > 3.402823466e38f ? vf{} + over_inf : vf{} + over;
-            size = size > most ? beyond : size;
-          }
-          vf v = (vf)((vu)size | ((vu)sum & SIGN32));
-          x = sum == sum ? (vu)v : (vu)sum;
-        }
-        s[i][j] = (vf)x;
+        vu word = {};
+        if (WORDS == GIVEN) word = load<vu>(chunk.words + (k * ROWS + i) * PANEL + j * L) << place;
+        if (WORDS == SHARED) word = ((chunk.row_words[i][j][k] >> chunk.turns[j]) & used) ^ chunk.masks[j];
+        s[i][j] = narrowed<MODE, EDGES>(s[i][j] + a * columns[j], word, n);
       }
     }
   }
@@ -90,18 +110,42 @@ static void exact_chunk(const Chunk &chunk, const Gemm &g, double (*sums)[ROWS][
   constexpr int VECTORS = PANEL / D;
   const double *b = static_cast<const double *>(chunk.b);
   if (g.windows == 1) {
-    vd s[ROWS][VECTORS];
-    for (auto &row : s)
-      for (auto &v : row) v = negative_zero();
-    for (int64_t k = 0; k < chunk.count; ++k)
+    constexpr int SOME = ROWS / 2;
+    for (int half = 0; half < ROWS; half += SOME) {
+      vd s[SOME][VECTORS];
+      for (auto &row : s)
+        for (auto &v : row) v = negative_zero();
+      for (int64_t k = 0; k < chunk.count; ++k)
 #pragma GCC unroll 4
-      for (int i = 0; i < ROWS; ++i) {
-        const double a = static_cast<const double *>(chunk.a[i])[k];
+        for (int i = 0; i < SOME; ++i) {
+          const double a = static_cast<const double *>(chunk.a[half + i])[k];
 #pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; ++j) s[i][j] += a * load<vd>(b + k * PANEL + j * D);
+          for (int j = 0; j < VECTORS; ++j) s[i][j] += a * load<vd>(b + k * PANEL + j * D);
+        }
+      for (int i = 0; i < SOME; ++i)
+        for (int j = 0; j < VECTORS; ++j) store(sums[0][half + i] + j * D, s[i][j]);
+    }
+    return;
+  }
+  if (g.windows == 2) {
+    const double border = __builtin_ldexp(1.0, g.window_base + g.window_bits);
+    for (int64_t i = 0; i < chunk.rows; ++i) {
+      const double *a = static_cast<const double *>(chunk.a[i]);
+      vd low[VECTORS], high[VECTORS];
+      for (int j = 0; j < VECTORS; ++j) low[j] = high[j] = negative_zero();
+      for (int64_t k = 0; k < chunk.count; ++k)
+#pragma GCC unroll 4
+        for (int j = 0; j < VECTORS; ++j) {
+          vd product = a[k] * load<vd>(b + k * PANEL + j * D);
+          vl small = magnitude(product) < border;  // infinities and NaNs go to the top
+          low[j] += small ? product : negative_zero();
+          high[j] += small ? negative_zero() : product;
+        }
+      for (int j = 0; j < VECTORS; ++j) {
+        store(sums[0][i] + j * D, low[j]);
+        store(sums[1][i] + j * D, high[j]);
       }
-    for (int i = 0; i < ROWS; ++i)
-      for (int j = 0; j < VECTORS; ++j) store(sums[0][i] + j * D, s[i][j]);
+    }
     return;
   }
   double from[WINDOWS + 1];
@@ -114,7 +158,7 @@ static void exact_chunk(const Chunk &chunk, const Gemm &g, double (*sums)[ROWS][
       for (int64_t k = 0; k < chunk.count; ++k) {
         vd product = a[k] * load<vd>(b + k * PANEL + j * D);
         vd size = magnitude(product);
-        vl above = vl{} - 1;  // infinities and NaNs go to the top
+        vl above = vl{} - 1;
         for (int w = g.windows - 1; w > 0; --w) {
           vl here = above & ~(vl)(size < from[w]);
           s[w] += here ? product : negative_zero();

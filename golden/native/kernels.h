@@ -13,6 +13,9 @@ static bool shares_words(const Gemm &g) {
          g.inner_bits + cut <= 32;
 }
 
+// Tiles of the array that one panel can touch.
+static int64_t panel_tiles(const Gemm &g) { return (PANEL - 1) / g.law.columns + 2; }
+
 static bool makes_row_words(const Gemm &g) { return g.inner_bits && !g.inner_words; }
 
 // The areas of a task's scratch memory, one after another.
@@ -30,20 +33,21 @@ struct Areas {
   char *a;
   double *a_powers;
   Row *y, *scale, *sums;
-  NarrowRow *narrow;
+  NarrowRow *narrow, *narrow_y;
   uint32_t *row_words, *outer_words, *given;
   Jumps *jumps;
 
-  Areas(const Gemm &g, int64_t rows, int64_t panels, Scratch s) {
+  Areas(const Gemm &g, int64_t rows, Scratch s) {
     const int64_t whole = ceil_div(rows, ROWS) * ROWS, chunks = ceil_div(g.k, g.chunk);
-    const int64_t tiles = panels * PANEL / (g.law.columns ? g.law.columns : 1) + 2;
+    const int64_t tiles = panel_tiles(g);
     a = s.take<char>(rows * g.k * value_bytes(g));
     a_powers = s.take<double>(g.inner == ALIGNED ? rows * g.k : 0);
     y = s.take<Row>(whole);
     scale = s.take<Row>(whole);
     sums = s.take<Row>(g.inner == EXACT ? int64_t(ROWS) * g.windows : g.inner == WIDE ? whole : 0);
     narrow = s.take<NarrowRow>(whole);
-    row_words = s.take<uint32_t>(makes_row_words(g) ? tiles * rows * g.k + L : 0);
+    narrow_y = s.take<NarrowRow>(g.outer_narrow ? whole : 0);
+    row_words = s.take<uint32_t>(makes_row_words(g) ? tiles * rows * word_stride(g) : 0);
     outer_words = s.take<uint32_t>(g.outer_bits ? chunks * rows * PANEL : 0);
     given = s.take<uint32_t>(g.inner_bits ? (g.chunk < g.k ? g.chunk : g.k) * ROWS * PANEL : 0);
     jumps = s.take<Jumps>(2);
@@ -52,8 +56,8 @@ struct Areas {
   char *end;
 };
 
-static int64_t scratch_bytes(const Gemm &g, int64_t rows, int64_t panels) {
-  return Areas(g, rows, panels, Scratch{nullptr}).end - static_cast<char *>(nullptr) + 64;
+static int64_t scratch_bytes(const Gemm &g, int64_t rows) {
+  return Areas(g, rows, Scratch{nullptr}).end - static_cast<char *>(nullptr) + 64;
 }
 
 INLINE uint32_t code_at(const void *codes, int bytes, int64_t index) {
@@ -95,15 +99,17 @@ static void unpack_rows(const Gemm &g, int64_t batch, int64_t first_row, int64_t
 // The words of a group of rows, as its kernel wants them one by one.
 static void give_words(const Gemm &g, const Areas &areas, int64_t batch, int64_t first_row, int64_t group, int64_t rows,
                        int64_t column, int64_t first_tile, int64_t start, int64_t count) {
-  const int64_t used = g.n - column < PANEL ? g.n - column : PANEL;
+  const int64_t used = g.n - column < PANEL ? g.n - column : PANEL, last = g.n - 1;
   uint32_t turn[PANEL], mask[PANEL];
   int64_t tile[PANEL];
   if (!g.inner_words)
     for (int64_t j = 0; j < PANEL; ++j) {
-      turn[j] = turn_of((column + j) % g.law.columns, g.inner_bits);
-      mask[j] = mask_of((column + j) % g.law.columns, g.inner_bits);
-      tile[j] = (column + j) / g.law.columns - first_tile;
+      const int64_t at = column + j < last ? column + j : last;
+      turn[j] = turn_of(at % g.law.columns, g.inner_bits);
+      mask[j] = mask_of(at % g.law.columns, g.inner_bits);
+      tile[j] = (at / g.law.columns - first_tile) * rows * word_stride(g);
     }
+  const uint32_t all = (1u << g.inner_bits) - 1;
   for (int64_t k = 0; k < count; ++k)
     for (int64_t i = 0; i < ROWS && group + i < rows; ++i) {
       uint32_t *to = areas.given + (k * ROWS + i) * PANEL;
@@ -111,25 +117,33 @@ static void give_words(const Gemm &g, const Areas &areas, int64_t batch, int64_t
         const uint32_t *from = g.inner_words + (((start + k) * g.batch + batch) * g.m + first_row + group + i) * g.n + column;
         for (int64_t j = 0; j < used; ++j) to[j] = from[j];
         for (int64_t j = used; j < PANEL; ++j) to[j] = 0;
-      } else {
-        const uint32_t *from = areas.row_words + (group + i) * g.k + start + k;
-        for (int64_t j = 0; j < used; ++j) to[j] = turned(from[tile[j] * rows * g.k], turn[j], mask[j], g.inner_bits);
-        for (int64_t j = used; j < PANEL; ++j) to[j] = 0;
+        continue;
+      }
+      const uint32_t *from = areas.row_words + (group + i) * word_stride(g) + start + k;
+      for (int j = 0; j < PANEL; j += L) {
+        vu word;
+        if (tile[j] == tile[j + L - 1]) {
+          word = vu{} + from[tile[j]];
+        } else {
+          for (int lane = 0; lane < L; ++lane) word[lane] = from[tile[j + lane]];
+        }
+        const vu turns = load<vu>(turn + j);
+        store(to + j, (((word << turns) | (word >> (uint32_t(g.inner_bits) - turns))) & all) ^ load<vu>(mask + j));
       }
     }
 }
 
+template <int EDGES>
 static void run_narrow(const Gemm &g, const Chunk &chunk, Words words, NarrowRow *sums) {
-  switch (g.inner_round.mode) {
+  const Round &r = g.inner_round;
+  switch (r.mode) {
     case RNE:
       // A format of 24 significant bits is what float32 arithmetic rounds to by itself.
-      return g.inner_round.mantissa == 23 ? narrow_chunk<RTZ, NONE>(chunk, g.inner_round, sums)
-                                          : narrow_chunk<RNE, NONE>(chunk, g.inner_round, sums);
-    case RHA: return narrow_chunk<RHA, NONE>(chunk, g.inner_round, sums);
-    case RTZ: return narrow_chunk<RTZ, NONE>(chunk, g.inner_round, sums);
+      return r.mantissa == 23 ? narrow_chunk<RTZ, NONE, EDGES>(chunk, r, sums) : narrow_chunk<RNE, NONE, EDGES>(chunk, r, sums);
+    case RHA: return narrow_chunk<RHA, NONE, EDGES>(chunk, r, sums);
+    case RTZ: return narrow_chunk<RTZ, NONE, EDGES>(chunk, r, sums);
     default:
-      return words == SHARED ? narrow_chunk<SR, SHARED>(chunk, g.inner_round, sums)
-                             : narrow_chunk<SR, GIVEN>(chunk, g.inner_round, sums);
+      return words == SHARED ? narrow_chunk<SR, SHARED, EDGES>(chunk, r, sums) : narrow_chunk<SR, GIVEN, EDGES>(chunk, r, sums);
   }
 }
 
@@ -162,14 +176,13 @@ class Task {
  public:
   Task(const Gemm &g, int64_t batch, int64_t first_row, int64_t rows, int64_t first_panel, int64_t panels, void *scratch)
       : g(g), batch(batch), first_row(first_row), rows(rows), first_panel(first_panel), panels(panels),
-        areas(g, rows, panels, Scratch{static_cast<char *>(scratch)}), chunks(ceil_div(g.k, g.chunk)),
-        shared(shares_words(g)), cut(23 - g.inner_round.mantissa),
-        first_tile(makes_row_words(g) ? first_panel * PANEL / g.law.columns : 0) {}
+        areas(g, rows, Scratch{static_cast<char *>(scratch)}), chunks(ceil_div(g.k, g.chunk)),
+        shared(shares_words(g)), cut(23 - g.inner_round.mantissa) {}
 
   bool run(const void *packed) {
     const Arithmetic nearest(false);
     unpack_rows(g, batch, first_row, rows, areas);
-    if (makes_row_words(g)) make_inner_words();
+    if (makes_row_words(g)) make_jumps(areas.jumps[0], g.inner_bits);
     if (makes_outer_words()) make_jumps(areas.jumps[1], g.outer_bits);
     const int64_t panel_bytes = g.k * PANEL * value_bytes(g) * (g.inner == ALIGNED ? 2 : 1);
     for (int64_t p = first_panel; p < first_panel + panels; ++p) {
@@ -179,6 +192,10 @@ class Task {
       for (int64_t c = 0; c < chunks; ++c) {
         start_chunk(static_cast<const char *>(packed) + p * panel_bytes, c);
         sum_chunk(c);
+        if (g.outer_narrow) {
+          join_narrow(c);
+          continue;
+        }
         if (g.inner <= WIDE) join_chunk();
         round_sums(c);
       }
@@ -194,8 +211,8 @@ class Task {
   const int64_t chunks;
   const bool shared;
   const int cut;
-  const int64_t first_tile;
   int64_t column = 0, used = 0;
+  int64_t first_tile = 0, tiles = 0;  // of the array, whose row words are at hand
   Chunk chunk = {};
   vl nan = {};
 
@@ -203,12 +220,13 @@ class Task {
   int64_t element(int64_t m, int64_t j) const { return (batch * g.m + first_row + m) * g.n + column + j; }
 
   void make_inner_words() {
-    const int64_t end = (first_panel + panels) * PANEL < g.n ? (first_panel + panels) * PANEL : g.n;
-    const int64_t tiles = ceil_div(end, g.law.columns) - first_tile;
-    make_jumps(areas.jumps[0], g.inner_bits);
+    const int64_t from = column / g.law.columns, to = (column + used - 1) / g.law.columns;
+    if (from >= first_tile && to < first_tile + tiles) return;
+    first_tile = from;
+    tiles = to + 1 - from;
     make_row_words(g, areas.jumps[0], batch, first_row, rows, first_tile, tiles, areas.row_words);
     if (!shared) return;
-    for (int64_t i = 0; i < tiles * rows * g.k; ++i) {  // twice over, where the cut bits are: a turn is one shift
+    for (int64_t i = 0; i < tiles * rows * word_stride(g); ++i) {  // twice over, where the cut bits are: a turn is one shift
       const uint32_t w = areas.row_words[i];
       areas.row_words[i] = (w | w << g.inner_bits) << (cut - g.inner_bits);
     }
@@ -218,8 +236,10 @@ class Task {
     for (int64_t m = 0; m < ceil_div(rows, ROWS) * ROWS; ++m)
       for (int64_t j = 0; j < PANEL; ++j) {
         areas.y[m][j] = g.c && m < rows && j < used ? g.c[element(m, j)] : 0.0;
+        if (g.outer_narrow) areas.narrow_y[m][j] = float(areas.y[m][j]);
         areas.scale[m][j] = 1.0;
       }
+    if (makes_row_words(g)) make_inner_words();
     if (makes_outer_words()) make_outer_words(g, areas.jumps[1], batch, first_row, rows, column, areas.outer_words);
     if (g.outer_words)
       for (int64_t c = 0; c < chunks; ++c)
@@ -261,13 +281,18 @@ class Task {
           for (int j = 0; j < 2; ++j) {
             const int64_t at = column + j * L < g.n ? column + j * L : column;
             const int64_t tile = at / g.law.columns - first_tile;
-            chunk.row_words[i][j] = areas.row_words + (tile * rows + row) * g.k + chunk.start;
+            chunk.row_words[i][j] = areas.row_words + (tile * rows + row) * word_stride(g) + chunk.start;
           }
       }
       if (g.inner_bits && !shared)
         give_words(g, areas, batch, first_row, group, rows, column, first_tile, chunk.start, chunk.count);
       switch (g.inner) {
-        case NARROW: run_narrow(g, chunk, shared ? SHARED : GIVEN, areas.narrow + group); break;
+        case NARROW: {
+          const int edges = edges_of(g.inner_round);
+          const auto run = edges == INSIDE ? run_narrow<INSIDE> : edges == EDGED ? run_narrow<EDGED> : run_narrow<TWO_EDGED>;
+          run(g, chunk, shared ? SHARED : GIVEN, areas.narrow + group);
+          break;
+        }
         case WIDE: run_wide(g, chunk, areas.sums + group); break;
         case EXACT: sum_exactly(group); break;
         default: aligned_chunk(chunk, g, areas.y + group, areas.scale + group);
@@ -299,6 +324,34 @@ class Task {
       }
   }
 
+  void join_narrow(int64_t c) {
+    const Arithmetic arithmetic(g.outer_round.mode != RNE);
+    switch (g.outer_round.mode) {
+      case RNE: return g.outer_round.mantissa == 23 ? join_narrow<RTZ>(c) : join_narrow<RNE>(c);
+      case RHA: return join_narrow<RHA>(c);
+      case RTZ: return join_narrow<RTZ>(c);
+      default: return join_narrow<SR>(c);
+    }
+  }
+
+  template <int MODE>
+  __attribute__((noinline)) void join_narrow(int64_t c) {
+    const Narrow n(g.outer_round);
+    const int place = n.cut - g.outer_round.bits;
+    vi met = {};
+    for (int64_t m = 0; m < rows; ++m)
+      for (int j = 0; j < PANEL; j += L) {
+        vf s = load<vf>(areas.narrow[m] + j);
+        if (!g.inner_has_inf) s = (vf)((vu)s & ~SIGN32) > 3.402823466e38f ? vf{} + __builtin_nanf("") : s;
+        if (!g.inner_negative_zero) s = s == 0.0f ? (vf)(vu{} + SIGN32) : s;
+        if (!g.inner_has_nan) met |= s != s;
+        vu word = {};
+        if (MODE == SR) word = load<vu>(areas.outer_words + (c * rows + m) * PANEL + j) << place;
+        store(areas.narrow_y[m] + j, narrowed<MODE, TWO_EDGED>(load<vf>(areas.narrow_y[m] + j) + s, word, n));
+      }
+    nan |= (vl)met;
+  }
+
   void round_sums(int64_t c) {
     for (int64_t m = 0; m < rows; ++m)
       for (int j = 0; j < PANEL; j += D) {
@@ -312,7 +365,12 @@ class Task {
     for (int64_t m = 0; m < rows; ++m) {
       uint64_t codes[PANEL];
       for (int j = 0; j < PANEL; j += D) {
-        const vd y = load<vd>(areas.y[m] + j);
+        vd y;
+        if (g.outer_narrow) {
+          y = __builtin_convertvector(load<hf>(areas.narrow_y[m] + j), vd);
+        } else {
+          y = load<vd>(areas.y[m] + j);
+        }
         if (!g.outer_has_nan) nan |= y != y;
         store(codes + j, encoded(y, (vq)y & SIGN64, g.code));
       }

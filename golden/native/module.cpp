@@ -66,10 +66,10 @@ PyObject *gemm(PyObject *, PyObject *args) {
   int threads;
   const char *name;
   if (!PyArg_ParseTuple(args,
-                        "si(LLLLL)(y*iL)(y*iL)(y*y*)(z*z*)z*(w*i)(i" ROUND ROUND CODE "iiii)(iii)i(z*z*)(z*iz*i)(LLLLILLLL)",
+                        "si(LLLLL)(y*iL)(y*iL)(y*y*)(z*z*)z*(w*i)(ii" ROUND ROUND CODE "iiii)(iii)i(z*z*)(z*iz*i)(LLLLILLLL)",
                         &name, &threads, &g.batch, &g.m, &g.k, &g.n, &g.chunk, &a, &g.a_bytes, &g.a_stride, &b,
                         &g.b_bytes, &g.b_stride, &a_values, &b_values, &a_powers, &b_powers, &c, &out, &g.out_bytes,
-                        &g.inner, ROUND_FIELDS(g.inner_round), ROUND_FIELDS(g.outer_round), CODE_FIELDS(g.code),
+                        &g.inner, &g.outer_narrow, ROUND_FIELDS(g.inner_round), ROUND_FIELDS(g.outer_round), CODE_FIELDS(g.code),
                         &g.inner_negative_zero, &g.inner_has_inf, &g.inner_has_nan, &g.outer_has_nan, &g.windows,
                         &g.window_bits, &g.window_base, &g.fraction_bits, &a_scales, &b_scales, &inner_words,
                         &g.inner_bits, &outer_words, &g.outer_bits, &g.law.rows, &g.law.columns, &g.law.segments,

@@ -57,6 +57,7 @@ struct Gemm {
   void *out;
   int out_bytes;
   int inner;
+  int outer_narrow;                   // whether float32 suffices for the outer sums too
   Round inner_round, outer_round;
   Code code;
   int inner_negative_zero, inner_has_inf, inner_has_nan, outer_has_nan;
@@ -94,7 +95,7 @@ struct Kernels {
   // One block of rows, within an m_block of the law, times some panels; false if a NaN met a format without one.
   bool (*multiply)(const Gemm &, int64_t batch, int64_t first_row, int64_t rows, int64_t first_panel, int64_t panels,
                    const void *packed, void *scratch);
-  int64_t (*scratch_bytes)(const Gemm &, int64_t rows, int64_t panels);
+  int64_t (*scratch_bytes)(const Gemm &, int64_t rows);
   bool (*cast)(const Cast &, int64_t first, int64_t count, void *scratch);
   int64_t (*cast_scratch_bytes)(const Cast &);
 };

@@ -11,7 +11,10 @@ static Place place_of(const Gemm &g, int64_t first_row) {
   return {start, g.law.depth < g.m - start ? g.law.depth : g.m - start, first_row - start};
 }
 
-// Words of the rows' generators: into[(tile * rows + m) * g.k + k] for tiles first_tile .. first_tile + tiles - 1.
+// Words from one row of A to the next: no power of two, or the rows would compete for the same lines of the cache.
+INLINE int64_t word_stride(const Gemm &g) { return g.k + 24; }
+
+// Words of the rows' generators: into[(tile * rows + m) * word_stride(g) + k] for tiles first_tile .. first_tile + tiles - 1.
 static void make_row_words(const Gemm &g, const Jumps &jumps, int64_t batch, int64_t first_row, int64_t rows,
                            int64_t first_tile, int64_t tiles, uint32_t *into) {
   const Law &law = g.law;
@@ -33,7 +36,7 @@ static void make_row_words(const Gemm &g, const Jumps &jumps, int64_t batch, int
         lanes = lanes < L ? lanes : L;
         vu state = at;
         for (int64_t m = 0; m < rows; ++m) {
-          uint32_t *to = into + (tile * rows + m) * g.k + k;
+          uint32_t *to = into + (tile * rows + m) * word_stride(g) + k;
           const vu word = state >> shift;
           if (lanes == L) {
             store(to, word);
@@ -79,10 +82,6 @@ static void make_outer_words(const Gemm &g, const Jumps &jumps, int64_t batch, i
   }
 }
 
-// How the lanes of a column turn and flip their row's word.
-INLINE uint32_t turned(uint32_t word, uint32_t turn, uint32_t mask, int bits) {
-  return (((word | uint64_t(word) << bits) >> (bits - turn)) & ((1u << bits) - 1)) ^ mask;
-}
-
+// How a column turns left and flips its row's word.
 INLINE uint32_t turn_of(int64_t column, int bits) { return uint32_t(column % bits); }
 INLINE uint32_t mask_of(int64_t column, int bits) { return (uint32_t(column) * 0x9E3779B1u) >> (32 - bits); }
