@@ -8,6 +8,8 @@ OPENBLAS_CORETYPE, which may make it use an older instruction set; the record sa
 The rivals round every partial sum to 1-6-9, without chunks.  QPyTorch has no such GEMM: its users write a loop of
 rank-1 updates.  APyTypes runs on smaller matrices, for time.  Every one of quaver's results is compared with the
 definition in NumPy on a slice of columns; a difference ends the run.
+
+Two virtual processors may be one: what BLAS gains from a second thread in the same run tells what the machine allows.
 """
 
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from quaver.golden import HOPPER_FP8, RNE, Accumulator, Arithmetic, ExactSum, Ro
 from quaver.golden import engine as native
 from quaver.golden.catalog import DLFLOAT16, E4M3, E5M2, FP16, FP32, Format
 
+BLAS = "BLAS float32"
 CHECKED_COLUMNS = 8
 FIRST_ROWS = 1024
 """Rows of the reference array's m_block: the words of its first tile of columns do not depend on what follows."""
@@ -90,6 +93,11 @@ def compared(matrices: Matrices, arithmetic: Arithmetic, threads: int) -> int:
     return int(found.size)
 
 
+def blas_on_two(threadpoolctl, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    with threadpoolctl.threadpool_limits(2):
+        return np.matmul(a, b)
+
+
 def qtorch_gemm(torch, quantize: Callable, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The loop that a user of QPyTorch writes."""
     left, right = torch.from_numpy(a), torch.from_numpy(b)
@@ -146,7 +154,8 @@ def main() -> None:
     contestants: dict[str, Callable[[], object]] = {}
     threadpoolctl = rivals.load("threadpoolctl")
     if threadpoolctl:  # without it nothing limits BLAS to one thread
-        contestants["BLAS float32"] = partial(np.matmul, *matrices[E4M3].floats)
+        contestants[BLAS] = partial(np.matmul, *matrices[E4M3].floats)
+        contestants[f"{BLAS}, 2 threads"] = partial(blas_on_two, threadpoolctl, *matrices[E4M3].floats)
     for threads, names in ((1, tuple(ARITHMETICS)), (2, TWO_THREADS)):
         for name in names:
             operands = matrices[ARITHMETICS[name].a]
@@ -173,12 +182,13 @@ def main() -> None:
         for name, t in timed.items()
     ]
     ratios = {
-        f"{name} / BLAS": timing.ratio(timed[_label(name, 1)], timed.get("BLAS float32"), goal=GOALS.get(name))
+        f"{name} / BLAS": timing.ratio(timed[_label(name, 1)], timed.get(BLAS), goal=GOALS.get(name))
         for name in ARITHMETICS
     }
     for name in TWO_THREADS:
         one, two = (timed[_label(name, threads)] for threads in (1, 2))
         ratios[f"{name}, two threads / one"] = timing.ratio(two, one, goal=THREADS_GOAL)
+    ratios["BLAS, two threads / one"] = timing.ratio(timed.get(f"{BLAS}, 2 threads"), timed.get(BLAS))
     for rival, own in RIVALS.items():
         work = size**3, sizes.get(rival, size) ** 3
         ratios[f"{own} / {rival}"] = timing.ratio(timed[_label(own, 1)], timed.get(rival), work=work)

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -24,21 +26,47 @@ namespace {
 
 constexpr int64_t ROWS = 8;  // that a kernel takes at a time, at most
 constexpr int64_t BLOCK_ROWS = 64;
+constexpr int64_t SHARES = 8;                         // of the rows, per thread: none waits long for the last one
 constexpr int64_t WORDS_BYTES = int64_t(1) << 19;     // of a task's row words: they are read from the cache
 constexpr int64_t PACKED_BYTES = int64_t(256) << 20;  // of the operands B that are unpacked at a time
 constexpr int64_t SMALL = 1 << 18;                    // products, or elements, that are not worth a thread
 
-// Memory on a cache line's boundary.
+// Memory on a cache line's boundary.  What was used last is kept: the system would hand out new pages one fault at a time.
 class Memory {
  public:
-  explicit Memory(int64_t bytes) : words(size_t(bytes / 8 + 9)) {}
+  explicit Memory(int64_t bytes) {
+    const size_t wanted = size_t(bytes) + 64;
+    {
+      const std::lock_guard<std::mutex> guard(lock);
+      for (size_t i = 0; i < kept.size() && !area.data; ++i)
+        if (kept[i].bytes >= wanted) {
+          area = std::move(kept[i]);
+          kept.erase(kept.begin() + std::ptrdiff_t(i));
+        }
+    }
+    if (!area.data) area = {std::unique_ptr<char[]>(new char[wanted]), wanted};
+  }
+  ~Memory() {
+    const std::lock_guard<std::mutex> guard(lock);
+    if (area.bytes <= KEPT_BYTES && kept.size() < KEPT) kept.push_back(std::move(area));
+  }
+  Memory(const Memory &) = delete;
+  Memory &operator=(const Memory &) = delete;
+
   void *data() {
-    const uintptr_t at = reinterpret_cast<uintptr_t>(words.data());
+    const uintptr_t at = reinterpret_cast<uintptr_t>(area.data.get());
     return reinterpret_cast<void *>((at + 63) / 64 * 64);
   }
 
  private:
-  std::vector<uint64_t> words;
+  struct Area {
+    std::unique_ptr<char[]> data;
+    size_t bytes = 0;
+  };
+  static constexpr size_t KEPT = 8, KEPT_BYTES = size_t(8) << 20;
+  static inline std::mutex lock;
+  static inline std::vector<Area> kept;
+  Area area;
 };
 
 // Call work(task, scratch) for each task, each thread with scratch memory of its own.  True if all calls are.
@@ -69,7 +97,7 @@ std::vector<Block> row_blocks(const Gemm &g, int64_t panel, int threads) {
     const int64_t row_bytes = 4 * g.k * ceil_div(panel, g.law.columns);
     size = std::clamp<int64_t>(WORDS_BYTES / std::max<int64_t>(row_bytes, 1), ROWS, BLOCK_ROWS);
   }
-  const int64_t share = ceil_div(g.m * g.batch, threads);
+  const int64_t share = ceil_div(g.m * g.batch, threads > 1 ? SHARES * threads : 1);
   size = std::clamp<int64_t>(ceil_div(share, ROWS) * ROWS, ROWS, size);
   const int64_t depth = law ? std::min(g.law.depth, g.m) : g.m;
   std::vector<Block> blocks;
