@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -69,18 +70,37 @@ class Memory {
   Area area;
 };
 
-// Call work(task, scratch) for each task, each thread with scratch memory of its own.  True if all calls are.
-bool parallel(int64_t tasks, int threads, int64_t scratch_bytes, const std::function<bool(int64_t, void *)> &work) {
-  std::atomic<int64_t> next{0};
-  std::atomic<bool> good{true};
-  auto run = [&] {
-    Memory scratch(scratch_bytes);
-    for (int64_t task; (task = next++) < tasks;)
-      if (!work(task, scratch.data())) good = false;
+// Tasks that may be done in any order, at once.
+struct Phase {
+  int64_t tasks;
+  std::function<bool(int64_t task, void *scratch)> work;
+};
+
+// Do one phase after the other, each thread with scratch memory of its own.  True if all work is.
+bool parallel(const std::vector<Phase> &phases, int threads, int64_t scratch_bytes) {
+  struct Progress {
+    std::atomic<int64_t> next{0}, done{0};
   };
+  std::vector<Progress> progress(phases.size());
+  std::atomic<bool> good{true};
+  int64_t most = 1;
+  for (const Phase &phase : phases) most = std::max(most, phase.tasks);
+  auto run = [&](void *scratch) {
+    for (size_t i = 0; i < phases.size(); ++i) {
+      for (int64_t task; (task = progress[i].next++) < phases[i].tasks; ++progress[i].done)
+        if (!phases[i].work(task, scratch)) good = false;
+      while (progress[i].done < phases[i].tasks) std::this_thread::yield();
+    }
+  };
+  // All memory is had before any thread starts: it is here that there may be too little.
+  std::vector<std::unique_ptr<Memory>> memory;
+  for (int64_t i = 0; i < std::min<int64_t>(threads, most); ++i) memory.push_back(std::make_unique<Memory>(scratch_bytes));
   std::vector<std::thread> others;
-  for (int64_t i = 1; i < std::min<int64_t>(threads, tasks); ++i) others.emplace_back(run);
-  run();
+  try {
+    for (size_t i = 1; i < memory.size(); ++i) others.emplace_back(run, memory[i]->data());
+  } catch (const std::system_error &) {  // no more threads are to be had: the others do it all
+  }
+  run(memory[0]->data());
   for (auto &other : others) other.join();
   return good;
 }
@@ -128,34 +148,34 @@ bool run(const Gemm &g, const Kernels &kernels, int threads) {
   for (const Block &block : blocks) most_rows = std::max(most_rows, block.rows);
   const int64_t scratch = kernels.scratch_bytes(g, most_rows);
 
-  bool good = true;
+  std::vector<Phase> phases;
   for (int64_t first = 0; first < distinct; first += together) {
     const int64_t some = std::min(together, distinct - first);
-    parallel(some * panels, threads, 0, [&](int64_t task, void *) {
+    phases.push_back({some * panels, [=, &g, &kernels](int64_t task, void *) {
       const int64_t b = task / panels, panel = task % panels;
       kernels.pack(g, first + b, panel, into + b * packed_bytes + panel * (packed_bytes / panels));
       return true;
-    });
+    }});
     const int64_t batches = g.b_stride ? some : g.batch, per_batch = int64_t(blocks.size()) * parts;
-    good &= parallel(batches * per_batch, threads, scratch, [&](int64_t task, void *memory) {
+    phases.push_back({batches * per_batch, [=, &g, &kernels, &blocks](int64_t task, void *memory) {
       const int64_t b = task / per_batch, part = task % parts;
       const Block &block = blocks[size_t(task % per_batch / parts)];
       const int64_t from = part * part_panels, count = std::min(part_panels, panels - from);
-      if (count <= 0) return true;
-      return kernels.multiply(g, first + b, block.first, block.rows, from, count,
-                              into + (g.b_stride ? b * packed_bytes : 0), memory);
-    });
+      return count <= 0 || kernels.multiply(g, first + b, block.first, block.rows, from, count,
+                                            into + (g.b_stride ? b * packed_bytes : 0), memory);
+    }});
   }
-  return good;
+  return parallel(phases, threads, scratch);
 }
 
 bool run(const Cast &c, const Kernels &kernels, int threads) {
   // Each thread gets a few pieces, of whole rows of lanes.
   const int64_t piece = ceil_div(std::max(ceil_div(c.count, 4 * threads), SMALL), c.lanes) * c.lanes;
-  return parallel(ceil_div(c.count, piece), threads, kernels.cast_scratch_bytes(c), [&](int64_t task, void *memory) {
+  const auto cast = [&](int64_t task, void *memory) {
     const int64_t first = task * piece;
     return kernels.cast(c, first, std::min(piece, c.count - first), memory);
-  });
+  };
+  return parallel({{ceil_div(c.count, piece), cast}}, threads, kernels.cast_scratch_bytes(c));
 }
 
 }  // namespace quaver
