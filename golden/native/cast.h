@@ -43,6 +43,7 @@ INLINE vu narrow_codes(vf x, vu word, const Cast &c, vi &nan_met) {
   code = (vi)bits == 0x7F800000 ? vi{} + int32_t(c.inf_code) : code;
   if (c.has_nan) code = nan ? vi{} + int32_t(c.code.nan_code) : code;
   nan_met |= nan;
+  if (c.code.negative_zero && (c.code.nan_sign || !c.has_nan)) return (vu)code | sign >> __builtin_clz(c.code.sign_mask);
   vi negative = (vi)(sign != 0);
   if (!c.code.nan_sign && c.has_nan) negative &= code != int32_t(c.code.nan_code);
   if (!c.code.negative_zero) negative &= code != 0;
@@ -144,7 +145,7 @@ class LaneWords {
   const uint32_t *next() { return chains == 1 ? plain() : chained(); }
 
  private:
-  static constexpr int CHAINS = 4;
+  static constexpr int CHAINS = 8;
   const int64_t lanes;
   const int bits, chains;
   const int64_t steps;
@@ -171,6 +172,7 @@ class LaneWords {
       vu state[CHAINS];
       for (int chain = 0; chain < CHAINS; ++chain) state[chain] = load<vu>(states + chain * lanes + lane);
       for (int64_t step = 0; step < steps; ++step)
+#pragma GCC unroll 8
         for (int chain = 0; chain < CHAINS; ++chain) {
           store(words + (chain * steps + step) * lanes + lane, state[chain] >> (32 - bits));
           state[chain] = leap(state[chain], bits);

@@ -7,7 +7,7 @@ INLINE vu leap_once(vu state, int bits) {
   vu fed = state ^ (state << 1);
   fed ^= fed << 3;
   fed ^= fed << 6;
-  fed ^= fed << 12;
+  if (bits > 12) fed ^= fed << 12;
   fed &= (1u << bits) - 1;
   vu low = bits > 1 ? fed >> (bits - 2) : fed << 1;
   return (state >> bits) ^ (fed << (32 - bits)) ^ (fed << (22 - bits)) ^ low ^ (fed >> (bits - 1));
