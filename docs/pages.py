@@ -1,4 +1,4 @@
-"""Renews the generated parts of README.md and docs/hardware.md: outputs, tables of keys, machines, beats, areas.
+"""Renews the generated parts of README.md, docs/hardware.md and docs/engine.md: outputs and tables.
 
 `python docs/pages.py` rewrites the pages; a test compares them with what the code says now.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from amaranth.lib import data
 
@@ -121,6 +122,71 @@ def areas() -> str:
     return table(["accumulator", "rounding", "LUT4", "CCU2C", "FF", "LUT4 + 2 x CCU2C"], rows)
 
 
+def recorded(name: str) -> dict[str, Any]:
+    """What a bench measured."""
+    return json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def source(record: dict[str, Any]) -> str:
+    """Where measurements come from."""
+    machine = record["machine"]
+    family, model = machine["family_model"]
+    cpu = f"{machine['cpu']}, family {family} model {model}, {machine['cores']} processors"
+    return f"`{record['command']}`, {record['date'][:10]}; {cpu}, {record['engine']} kernels."
+
+
+def gemm_speeds() -> str:
+    """GEMMs per second, ours and the rivals'."""
+    record = recorded("gemm")
+    blas = next(row["mmac_per_s"] for row in record["rows"] if row["contestant"] == "BLAS float32")
+    rows = [
+        [row["contestant"], str(row["size"]), f"{row['mmac_per_s']:,.0f}", f"{row['mmac_per_s'] / blas:.2g}"]
+        for row in record["rows"]
+    ]
+    old = record["recorded"]["mmac_per_s"]
+    rows += [
+        [f"{name} (recorded)", "512", f"{speed:,}", f"{speed / old['float32 BLAS']:.2g}"]
+        for name, speed in old.items()
+        if name.startswith("MPTorch")
+    ]
+    gains = [
+        f"{name.replace(' / ', ' to ')} {ratio['of_best']:.2f} ({ratio['of_rounds']:.2f})"
+        for name, ratio in record["ratios"].items()
+        if ", two" in name
+    ]
+    notes = (
+        f"{source(record)} Recorded: {record['recorded']['what']}; {record['recorded']['where']}. "
+        f"Best turns, and in brackets the median of the rounds: {', '.join(gains)}."
+    )
+    return table(["", "size", "MMAC/s", "of BLAS"], rows) + "\n\n" + notes
+
+
+def cast_speeds() -> str:
+    """Casts per second, ours and the rivals'."""
+    record = recorded("cast")
+    speeds: dict[str, dict[str, str]] = {}
+    for row in record["rows"]:
+        who, fmt, *how = row["contestant"].split(" ")
+        if "threads" not in how:
+            speeds.setdefault(f"{who} {' '.join(how)}", {})[fmt] = f"{row['melem_per_s']:,.0f}"
+    rows = [[name, each["E4M3"], each["E5M2"]] for name, each in speeds.items()]
+    return table(["", "to E4M3", "to E5M2"], rows) + "\n\n" + source(record)
+
+
+def engine_choice() -> str:
+    """Beginnings and speeds of the engine and of its like in Numba."""
+    record = recorded("engine_choice")
+    speeds = {row["contestant"]: row["mmac_per_s"] for row in record["rows"]}
+    columns = ("import_s", "first_call_s", "first_use_s")
+    rows = []
+    for name, seconds in record["starts"].items():
+        cells = [f"{seconds[column]:.3f}" if column in seconds else "" for column in columns]
+        speed = speeds.get(name.partition(",")[0])
+        rows.append([name, *cells, f"{speed:,.0f}" if speed else ""])
+    head = ["fresh process", "import, s", "first call, s", "both, s", "MMAC/s"]
+    return table(head, rows) + "\n\n" + source(record)
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     cells = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
@@ -137,6 +203,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "keys": machine_keys,
         "presets": presets,
     },
+    "docs/engine.md": {"gemm": gemm_speeds, "cast": cast_speeds, "choice": engine_choice},
     "docs/hardware.md": {"beats": beats, "latencies": latencies, "areas": areas},
 }
 """The pages, and what makes each of their generated parts, by the name of its markers."""

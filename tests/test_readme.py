@@ -37,7 +37,7 @@ def script() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("page", "parts"), [("README.md", 4), ("docs/hardware.md", 3)])
+@pytest.mark.parametrize(("page", "parts"), [("README.md", 4), ("docs/hardware.md", 3), ("docs/engine.md", 3)])
 def test_generated_parts_are_current(script: ModuleType, page: str, parts: int):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert script.rewritten(page) == text, "run python docs/pages.py"
@@ -53,10 +53,11 @@ def test_every_key_is_told(script: ModuleType):
     )
 
 
-def test_python_runs():
-    result = doctest.testfile(str(ROOT / "README.md"), module_relative=False, encoding="utf-8")
+@pytest.mark.parametrize(("page", "examples"), [("README.md", 5), ("docs/engine.md", 8)])
+def test_python_runs(page: str, examples: int):
+    result = doctest.testfile(str(ROOT / page), module_relative=False, encoding="utf-8")
     assert result.failed == 0
-    assert result.attempted >= 5
+    assert result.attempted >= examples
 
 
 def test_all_commands_are_shown():
