@@ -23,12 +23,11 @@ from quaver.golden.arithmetic import Accumulator, Overflow
 from quaver.golden.catalog import FP32
 from quaver.golden.errors import check_choice, check_range
 from quaver.golden.formats import Format, decode, from_float, to_float
-from quaver.golden.lane_words import LaneWords
+from quaver.golden.lane_words import LaneWords, words_of
 from quaver.golden.lfsr import UPDATE_GENERATORS
 from quaver.golden.mac import add, multiply, round_sum
 from quaver.golden.rounding import RNE, Rounding, round_to
 from quaver.golden.scalars import check_fraction, check_not_negative, check_positive
-from quaver.golden.scaling import words_of
 from quaver.golden.update import Codes, as_gradient, as_tensor, axpy, check_shapes, scalar_of
 
 

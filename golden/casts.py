@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden import compiled, engine
 from quaver.golden.formats import Format, from_float
-from quaver.golden.lane_words import LaneWords
+from quaver.golden.lane_words import LaneWords, words_of
 from quaver.golden.rounding import RNE, Rounding, checked_words, round_to
 
 
@@ -49,6 +49,4 @@ def encode(
         codes = compiled.encode(floats, fmt, rounding, dealt, saturate)
         if codes is not None:
             return codes
-    if isinstance(dealt, LaneWords):
-        dealt = dealt.of_tensor(v.shape, rounding.random_bits)
-    return round_to(from_float(v), fmt, rounding, words=dealt, saturate=saturate)
+    return round_to(from_float(v), fmt, rounding, words=words_of(dealt, v.shape, rounding), saturate=saturate)

@@ -48,6 +48,11 @@ def kernels() -> tuple[str, ...]:
     return () if module is None else KERNELS[: KERNELS.index(module.best()) + 1]
 
 
+def _check_kernels(name: str | None) -> None:
+    if name is not None:
+        check_choice("kernels", name, kernels())
+
+
 @contextmanager
 def using(backend: str = "auto", *, kernels: str | None = None, threads: int | None = None) -> Iterator[None]:
     """Choose who computes within the context, in this thread.
@@ -67,8 +72,7 @@ def using(backend: str = "auto", *, kernels: str | None = None, threads: int | N
         If an argument is none of these, or the engine is asked for and was not built.
     """
     check_choice("backend", backend, ("auto", "numpy", "native") if available() else ("auto", "numpy"))
-    if kernels is not None:
-        check_choice("kernels", kernels, globals()["kernels"]())
+    _check_kernels(kernels)
     if threads is not None:
         check_range("threads", threads, 1, 1024)
     token = _choice.set(_Choice(backend, kernels, threads))

@@ -3,9 +3,11 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from quaver.golden.errors import check_range
 from quaver.golden.lfsr import OUTPUT_GENERATORS, LeapingLfsr, Words, seed_of
+from quaver.golden.rounding import Rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +45,10 @@ class LaneWords:
     def after(self, count: int) -> "LaneWords":
         """The law that holds after a tensor of `count` elements."""
         return replace(self, issued=self.issued + -(-count // self.lanes))
+
+
+def words_of(words: ArrayLike | LaneWords | None, shape: tuple[int, ...], rounding: Rounding) -> ArrayLike | None:
+    """The words themselves, or those that the law of a unit's lanes deals to a tensor of `shape`."""
+    if isinstance(words, LaneWords):
+        return words.of_tensor(shape, rounding.random_bits) if rounding.stochastic else None
+    return words

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quaver.golden.casts import encode
 from quaver.golden.catalog import E5M2
 from quaver.golden.errors import check_range
-from quaver.golden.formats import from_float, to_float
+from quaver.golden.formats import to_float
 from quaver.golden.lane_words import LaneWords
-from quaver.golden.rounding import RNE, Rounding, round_to
+from quaver.golden.rounding import RNE, Rounding
 from quaver.golden.scalars import as_reals, check_positive, check_real
-from quaver.golden.scaling import words_of
 
 S2FP8_TOP = 15.0
 """log2 of the largest |Y|: below E5M2's largest number, 57344."""
@@ -155,8 +155,7 @@ def s2fp8_encode(
     """
     alpha, beta = s2fp8_parameters(s2fp8_statistics(x)) if parameters is None else parameters
     y = s2fp8_squeeze(x, alpha, beta)
-    words = words_of(words, y.shape, rounding)
-    codes = round_to(from_float(y), E5M2, rounding, words=words, saturate=saturate)
+    codes = encode(y, E5M2, rounding, words=words, saturate=saturate)
     return S2fp8Tensor(codes, float(alpha), float(beta))
 
 

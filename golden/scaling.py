@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden.errors import check_choice, check_range
 from quaver.golden.formats import Format, decode
-from quaver.golden.lane_words import LaneWords
+from quaver.golden.lane_words import LaneWords, words_of
 from quaver.golden.rounding import RNE, Rounding, round_to
 from quaver.golden.scalars import as_float, check_not_negative
 from quaver.golden.states import State
@@ -62,13 +62,6 @@ def rescale(
     if target.nan_code is None:
         return result
     return np.where(decode(result, target).nan, target.nan_code, result).astype(target.dtype)
-
-
-def words_of(words: ArrayLike | LaneWords | None, shape: tuple[int, ...], rounding: Rounding) -> ArrayLike | None:
-    """The words themselves, or those that the law of a unit's lanes deals to a tensor of `shape`."""
-    if isinstance(words, LaneWords):
-        return words.of_tensor(shape, rounding.random_bits) if rounding.stochastic else None
-    return words
 
 
 def with_bias(fmt: Format, bias: int) -> Format:

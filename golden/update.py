@@ -17,12 +17,11 @@ from quaver.golden.arithmetic import Accumulator, Overflow
 from quaver.golden.catalog import DLFLOAT16
 from quaver.golden.errors import check_choice, check_range
 from quaver.golden.formats import Exact, Format, as_codes, decode, from_float
-from quaver.golden.lane_words import LaneWords
+from quaver.golden.lane_words import LaneWords, words_of
 from quaver.golden.lfsr import UPDATE_GENERATORS
 from quaver.golden.mac import accumulate, multiply
 from quaver.golden.rounding import RNE, Rounding, round_to, sr
 from quaver.golden.scalars import check_fraction, check_not_negative, check_real, is_float
-from quaver.golden.scaling import words_of
 
 Codes = NDArray[np.unsignedinteger]
 
