@@ -18,7 +18,7 @@ from scipy import stats
 from quaver.golden import FORMATS, Format, LaneWords, LeapingLfsr, seed_of
 from quaver.golden.lfsr import OUTER_GENERATORS, OUTPUT_GENERATORS, UPDATE_GENERATORS, rotated
 
-GENERATORS = (0, 1, OUTER_GENERATORS)
+GENERATORS = (0, 1, OUTER_GENERATORS, OUTPUT_GENERATORS, UPDATE_GENERATORS)
 WORD_BITS = (9, 13)
 BITS = (4, 9, 13)
 PLACES, TIMES = 64, 4096
