@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden.arithmetic import Accumulator, Overflow
+from quaver.golden.casts import encode
 from quaver.golden.catalog import DLFLOAT16
 from quaver.golden.errors import check_choice, check_range
 from quaver.golden.formats import Exact, Format, as_codes, decode, from_float
@@ -185,7 +186,7 @@ def as_tensor(field: str, codes: ArrayLike, fmt: Format) -> Codes:
 def as_gradient(gradient: ArrayLike, fmt: Format, saturate: bool) -> Codes:
     """Codes of a gradient that is given as codes or as floats."""
     g = np.asarray(gradient)
-    return round_to(from_float(g), fmt, saturate=saturate) if is_float(g.dtype) else as_tensor("gradient", g, fmt)
+    return encode(g, fmt, saturate=saturate) if is_float(g.dtype) else as_tensor("gradient", g, fmt)
 
 
 def check_shapes(weights: Codes, **others: Codes) -> None:
