@@ -123,21 +123,20 @@ class LaneWords {
  public:
   LaneWords(const Cast &c, int64_t first, void *scratch)
       : lanes(c.lanes), bits(c.word_bits), chains(lanes % L == 0 ? CHAINS : 1), steps(steps_of(lanes)),
-        jumps(*static_cast<Jumps *>(scratch)), states(reinterpret_cast<uint32_t *>(&jumps + 1)),
-        words(states + CHAINS * lanes + L) {
-    make_jumps(jumps, bits);
-    power_of(jumps, (chains - 1) * steps, skip);
+        states(static_cast<uint32_t *>(scratch)),
+        words(states + CHAINS * lanes + L),
+        skip(power_of(*c.jumps, (chains - 1) * steps)) {
     const int64_t done = c.issued + first / lanes + 1;
     for (int chain = 0; chain < chains; ++chain)
       for (int64_t lane = 0; lane < lanes; lane += L) {
         vu seeds = {};
         for (int i = 0; i < L && lane + i < lanes; ++i) seeds[i] = c.seeds[lane + i];
-        store(states + chain * lanes + lane, jumped(jumps, seeds, done + chain * steps));
+        store(states + chain * lanes + lane, jumped(*c.jumps, seeds, done + chain * steps));
       }
   }
 
   static int64_t bytes(const Cast &c) {
-    return int64_t(sizeof(Jumps)) + 4 * (CHAINS * (steps_of(c.lanes) + 1) * c.lanes + 2 * L);
+    return 4 * (CHAINS * (steps_of(c.lanes) + 1) * c.lanes + 2 * L);
   }
   int64_t count() const { return chains * steps * lanes; }
 
@@ -149,9 +148,8 @@ class LaneWords {
   const int64_t lanes;
   const int bits, chains;
   const int64_t steps;
-  Jumps &jumps;
   uint32_t *const states, *const words;
-  Matrix skip;
+  const Matrix skip;
 
   static int64_t steps_of(int64_t lanes) { return lanes * CHAINS < CAST_BLOCK ? CAST_BLOCK / (lanes * CHAINS) : 1; }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -127,9 +128,17 @@ std::vector<Block> row_blocks(const Gemm &g, int64_t panel, int threads) {
   return blocks;
 }
 
+// Of generators whose words have `bits` bits, 0 for none.
+std::optional<Jumps> jumps_of(int bits) { return bits ? std::optional<Jumps>(bits) : std::nullopt; }
+
 }  // namespace
 
-bool run(const Gemm &g, const Kernels &kernels, int threads) {
+bool run(const Gemm &asked, const Kernels &kernels, int threads) {
+  Gemm g = asked;
+  const std::optional<Jumps> inner = jumps_of(g.inner_words ? 0 : g.inner_bits);
+  const std::optional<Jumps> outer = jumps_of(g.outer_words ? 0 : g.outer_bits);
+  g.inner_jumps = inner ? &*inner : nullptr;
+  g.outer_jumps = outer ? &*outer : nullptr;
   if (g.batch * g.m * g.n * g.k < SMALL) threads = 1;
   const int64_t panels = ceil_div(g.n, kernels.panel);
   const std::vector<Block> blocks = row_blocks(g, kernels.panel, threads);
@@ -168,7 +177,10 @@ bool run(const Gemm &g, const Kernels &kernels, int threads) {
   return parallel(phases, threads, scratch);
 }
 
-bool run(const Cast &c, const Kernels &kernels, int threads) {
+bool run(const Cast &asked, const Kernels &kernels, int threads) {
+  Cast c = asked;
+  const std::optional<Jumps> jumps = jumps_of(c.seeds ? c.word_bits : 0);
+  c.jumps = jumps ? &*jumps : nullptr;
   // Each thread gets a few pieces, of whole rows of lanes.
   const int64_t piece = ceil_div(std::max(ceil_div(c.count, 4 * threads), SMALL), c.lanes) * c.lanes;
   const auto cast = [&](int64_t task, void *memory) {

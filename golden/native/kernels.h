@@ -35,7 +35,6 @@ struct Areas {
   Row *y, *scale, *sums;
   NarrowRow *narrow, *narrow_y;
   uint32_t *row_words, *outer_words, *given;
-  Jumps *jumps;
 
   Areas(const Gemm &g, int64_t rows, Scratch s) {
     const int64_t whole = ceil_div(rows, ROWS) * ROWS, chunks = ceil_div(g.k, g.chunk);
@@ -50,7 +49,6 @@ struct Areas {
     row_words = s.take<uint32_t>(makes_row_words(g) ? tiles * rows * word_stride(g) : 0);
     outer_words = s.take<uint32_t>(g.outer_bits ? chunks * rows * PANEL : 0);
     given = s.take<uint32_t>(g.inner_bits ? (g.chunk < g.k ? g.chunk : g.k) * ROWS * PANEL : 0);
-    jumps = s.take<Jumps>(2);
     end = s.at;
   }
   char *end;
@@ -182,8 +180,7 @@ class Task {
   bool run(const void *packed) {
     const Arithmetic nearest(false);
     unpack_rows(g, batch, first_row, rows, areas);
-    if (makes_row_words(g)) make_jumps(areas.jumps[0], g.inner_bits);
-    if (makes_outer_words()) make_jumps(areas.jumps[1], g.outer_bits);
+    if (makes_row_words(g)) stride = power_of(*g.inner_jumps, place_of(g, first_row).size);
     const int64_t panel_bytes = g.k * PANEL * value_bytes(g) * (g.inner == ALIGNED ? 2 : 1);
     for (int64_t p = first_panel; p < first_panel + panels; ++p) {
       column = p * PANEL;
@@ -213,6 +210,7 @@ class Task {
   const int cut;
   int64_t column = 0, used = 0;
   int64_t first_tile = 0, tiles = 0;  // of the array, whose row words are at hand
+  Matrix stride = {};                 // leaps from one item of a row's generator to that of its next tile
   Chunk chunk = {};
   vl nan = {};
 
@@ -224,7 +222,7 @@ class Task {
     if (from >= first_tile && to < first_tile + tiles) return;
     first_tile = from;
     tiles = to + 1 - from;
-    make_row_words(g, areas.jumps[0], batch, first_row, rows, first_tile, tiles, areas.row_words);
+    make_row_words(g, stride, batch, first_row, rows, first_tile, tiles, areas.row_words);
     if (!shared) return;
     for (int64_t i = 0; i < tiles * rows * word_stride(g); ++i) {  // twice over, where the cut bits are: a turn is one shift
       const uint32_t w = areas.row_words[i];
@@ -240,7 +238,7 @@ class Task {
         areas.scale[m][j] = 1.0;
       }
     if (makes_row_words(g)) make_inner_words();
-    if (makes_outer_words()) make_outer_words(g, areas.jumps[1], batch, first_row, rows, column, areas.outer_words);
+    if (makes_outer_words()) make_outer_words(g, batch, first_row, rows, column, areas.outer_words);
     if (g.outer_words)
       for (int64_t c = 0; c < chunks; ++c)
         for (int64_t m = 0; m < rows; ++m)

@@ -18,51 +18,16 @@ INLINE vu leap(vu state, int bits) {
   return leap_once(state, bits);
 }
 
-struct Matrix {
-  uint32_t column[32];
-};
-
-INLINE uint32_t times(const Matrix &m, uint32_t x) {
-  uint32_t y = 0;
-  for (int b = 0; b < 32; ++b) y ^= m.column[b] & (0u - ((x >> b) & 1));
-  return y;
-}
-
 INLINE vu times(const Matrix &m, vu x) {
   vu y = {};
   for (int b = 0; b < 32; ++b) y ^= m.column[b] & (0u - ((x >> b) & 1u));
   return y;
 }
 
-// Leaps of a generator to any index: powers of two of the leap's matrix.
-struct Jumps {
-  static constexpr int COUNT = 48;
-  Matrix power[COUNT];
-};
-
-static void make_jumps(Jumps &jumps, int bits) {
-  for (int b = 0; b < 32; ++b) {
-    uint32_t state = 1u << b;
-    for (int i = 0; i < bits; ++i) state = (state >> 1) ^ (state & 1 ? 0x80200003u : 0u);
-    jumps.power[0].column[b] = state;
-  }
-  for (int i = 1; i < Jumps::COUNT; ++i)
-    for (int b = 0; b < 32; ++b) jumps.power[i].column[b] = times(jumps.power[i - 1], jumps.power[i - 1].column[b]);
-}
-
 INLINE vu jumped(const Jumps &jumps, vu state, int64_t leaps) {
   for (int i = 0; leaps >> i; ++i)
     if (leaps >> i & 1) state = times(jumps.power[i], state);
   return state;
-}
-
-static void power_of(const Jumps &jumps, int64_t leaps, Matrix &m) {
-  for (int b = 0; b < 32; ++b) {
-    uint32_t state = 1u << b;
-    for (int i = 0; leaps >> i; ++i)
-      if (leaps >> i & 1) state = times(jumps.power[i], state);
-    m.column[b] = state;
-  }
 }
 
 INLINE uint32_t seed_of(uint32_t seed, uint32_t generator) {

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "jumps.h"
+
 namespace quaver {
 
 enum Mode { RNE, RHA, RTZ, SR, SR_UNBIASED };
@@ -67,6 +69,7 @@ struct Gemm {
   const double *a_scales, *b_scales;  // of the blocks: (batch, m, chunks) and (batch, chunks, n); null for none
   const uint32_t *inner_words, *outer_words;  // (k, batch, m, n) and (chunks, batch, m, n); null where the law makes them
   int inner_bits, outer_bits;         // of a word; 0 for none
+  const Jumps *inner_jumps, *outer_jumps;  // of the generators; null where no words are made
   Law law;
 };
 
@@ -85,6 +88,7 @@ struct Cast {
   int word_bits;
   const uint32_t *seeds; // initial states of the lanes
   int64_t lanes, issued;
+  const Jumps *jumps;
 };
 
 // The kernels of one instruction set.

@@ -15,20 +15,18 @@ static Place place_of(const Gemm &g, int64_t first_row) {
 INLINE int64_t word_stride(const Gemm &g) { return g.k + 24; }
 
 // Words of the rows' generators: into[(tile * rows + m) * word_stride(g) + k] for tiles first_tile .. first_tile + tiles - 1.
-static void make_row_words(const Gemm &g, const Jumps &jumps, int64_t batch, int64_t first_row, int64_t rows,
+static void make_row_words(const Gemm &g, const Matrix &stride, int64_t batch, int64_t first_row, int64_t rows,
                            int64_t first_tile, int64_t tiles, uint32_t *into) {
   const Law &law = g.law;
   const Place place = place_of(g, first_row);
   const int64_t steps = ceil_div(g.k, law.rows), all_tiles = ceil_div(g.n, law.columns);
   const int shift = 32 - g.inner_bits;
-  Matrix stride;
-  power_of(jumps, place.size, stride);
   const int64_t item = law.beats + batch * law.batch_beats + place.start * all_tiles * steps +
                        first_tile * steps * place.size + place.first;
   for (int64_t row = 0; row < law.rows && row < g.k; row += L) {
     vu seeds;
     for (int lane = 0; lane < L; ++lane) seeds[lane] = seed_of(law.seed, uint32_t(row + lane));
-    vu at = jumped(jumps, seeds, item + 1);
+    vu at = jumped(*g.inner_jumps, seeds, item + 1);
     for (int64_t tile = 0; tile < tiles; ++tile) {
       for (int64_t step = 0; step < steps; ++step) {
         const int64_t k = step * law.rows + row;
@@ -52,7 +50,7 @@ static void make_row_words(const Gemm &g, const Jumps &jumps, int64_t batch, int
 }
 
 // Words of the outer adders of one panel's columns: into[(chunk * rows + m) * PANEL + column].
-static void make_outer_words(const Gemm &g, const Jumps &jumps, int64_t batch, int64_t first_row, int64_t rows,
+static void make_outer_words(const Gemm &g, int64_t batch, int64_t first_row, int64_t rows,
                              int64_t first_column, uint32_t *into) {
   const Law &law = g.law;
   const Place place = place_of(g, first_row);
@@ -71,7 +69,7 @@ static void make_outer_words(const Gemm &g, const Jumps &jumps, int64_t batch, i
         const int64_t tile = (column + lane) / law.columns;
         const int64_t left = (tile + 1) * law.columns - column;
         const int end = left < L ? int(left) : L;
-        const vu moved = jumped(jumps, state, base + (tile * steps + chunk / law.segments) * place.size + 1);
+        const vu moved = jumped(*g.outer_jumps, state, base + (tile * steps + chunk / law.segments) * place.size + 1);
         for (; lane < end; ++lane) state[lane] = moved[lane];
       }
       for (int64_t m = 0; m < rows; ++m) {
