@@ -30,6 +30,7 @@ constexpr int64_t ROWS = 8;  // that a kernel takes at a time, at most
 constexpr int64_t BLOCK_ROWS = 64;
 constexpr int64_t SHARES = 8;                         // of the rows, per thread: none waits long for the last one
 constexpr int64_t WORDS_BYTES = int64_t(1) << 19;     // of a task's row words: they are read from the cache
+constexpr int64_t OUTER_BYTES = int64_t(16) << 20;    // of a panel's words of the outer sums
 constexpr int64_t PACKED_BYTES = int64_t(256) << 20;  // of the operands B that are unpacked at a time
 constexpr int64_t SMALL = 1 << 18;                    // products, or elements, that are not worth a thread
 
@@ -117,6 +118,10 @@ std::vector<Block> row_blocks(const Gemm &g, int64_t panel, int threads) {
   if (g.inner_bits && !g.inner_words) {
     const int64_t row_bytes = 4 * g.k * ceil_div(panel, g.law.columns);
     size = std::clamp<int64_t>(WORDS_BYTES / std::max<int64_t>(row_bytes, 1), ROWS, BLOCK_ROWS);
+  }
+  if (g.outer_bits) {
+    const int64_t row_bytes = 4 * ceil_div(g.k, g.chunk) * panel;
+    size = std::clamp<int64_t>(OUTER_BYTES / std::max<int64_t>(row_bytes, 1), ROWS, size);
   }
   const int64_t share = ceil_div(g.m * g.batch, threads > 1 ? SHARES * threads : 1);
   size = std::clamp<int64_t>(ceil_div(share, ROWS) * ROWS, ROWS, size);

@@ -20,11 +20,11 @@ static bool makes_row_words(const Gemm &g) { return g.inner_bits && !g.inner_wor
 
 // The areas of a task's scratch memory, one after another.
 struct Scratch {
-  char *at;
+  uintptr_t at;
   template <class T>
   T *take(int64_t count) {
     T *area = reinterpret_cast<T *>(at);
-    at += (count * int64_t(sizeof(T)) + 63) / 64 * 64;
+    at += uintptr_t(count * int64_t(sizeof(T)) + 63) / 64 * 64;
     return area;
   }
 };
@@ -51,12 +51,10 @@ struct Areas {
     given = s.take<uint32_t>(g.inner_bits ? (g.chunk < g.k ? g.chunk : g.k) * ROWS * PANEL : 0);
     end = s.at;
   }
-  char *end;
+  uintptr_t end;
 };
 
-static int64_t scratch_bytes(const Gemm &g, int64_t rows) {
-  return Areas(g, rows, Scratch{nullptr}).end - static_cast<char *>(nullptr) + 64;
-}
+static int64_t scratch_bytes(const Gemm &g, int64_t rows) { return int64_t(Areas(g, rows, Scratch{0}).end) + 64; }
 
 INLINE uint32_t code_at(const void *codes, int bytes, int64_t index) {
   return bytes == 1 ? static_cast<const uint8_t *>(codes)[index] : static_cast<const uint16_t *>(codes)[index];
@@ -174,7 +172,7 @@ class Task {
  public:
   Task(const Gemm &g, int64_t batch, int64_t first_row, int64_t rows, int64_t first_panel, int64_t panels, void *scratch)
       : g(g), batch(batch), first_row(first_row), rows(rows), first_panel(first_panel), panels(panels),
-        areas(g, rows, Scratch{static_cast<char *>(scratch)}), chunks(ceil_div(g.k, g.chunk)),
+        areas(g, rows, Scratch{reinterpret_cast<uintptr_t>(scratch)}), chunks(ceil_div(g.k, g.chunk)),
         shared(shares_words(g)), cut(23 - g.inner_round.mantissa) {}
 
   bool run(const void *packed) {
