@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quaver.golden.arithmetic import Accumulator, AlignedSum, Arithmetic
 from quaver.golden.array_words import ArrayWords, GemmWords
 from quaver.golden.engine import start
-from quaver.golden.formats import Format, decode, to_float
+from quaver.golden.formats import Format, all_values, decode, to_float
 from quaver.golden.lane_words import LaneWords
 from quaver.golden.rounding import Rounding
 
@@ -105,7 +105,8 @@ def gemm(
     if not out.size or not k:
         return None
     law, inner_words, outer_words = _law(words, m, k, n)
-    if law[-4] + count * law[-2] >= _ITEMS_MAX:
+    beats, sums, batch_beats, batch_sums = law[-4:]
+    if max(beats + count * batch_beats, sums + count * batch_sums) >= _ITEMS_MAX:
         return None
     module, name, threads = start()
     left, a_stride = _flat(a, batch, arithmetic.a)
@@ -116,7 +117,7 @@ def gemm(
     chunk = min(arithmetic.chunk, k)
     good = module.gemm(
         *(name, threads, (count, m, k, n, chunk), (left, left.itemsize, a_stride), (right, right.itemsize, b_stride)),
-        (_values(arithmetic.a), _values(arithmetic.b)),
+        (all_values(arithmetic.a), all_values(arithmetic.b)),
         (_powers(arithmetic.a), _powers(arithmetic.b)) if aligned else (none, none),
         None if c is None else np.ascontiguousarray(to_float(c, outer.format)),
         (out, out.itemsize),
@@ -145,11 +146,6 @@ def _flat(codes: NDArray, batch: tuple[int, ...], fmt: Format) -> tuple[NDArray,
 
 def _spread(factors: NDArray[np.float64], batch: tuple[int, ...]) -> NDArray[np.float64]:
     return np.ascontiguousarray(np.broadcast_to(factors, (*batch, *factors.shape[-2:])))
-
-
-@lru_cache(maxsize=64)
-def _values(fmt: Format) -> NDArray[np.float64]:
-    return to_float(np.arange(1 << fmt.bits), fmt)
 
 
 @lru_cache(maxsize=64)

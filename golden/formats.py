@@ -236,7 +236,7 @@ def to_float(codes: ArrayLike, fmt: Format) -> NDArray[np.float64]:
     """Values of `codes` as float64, which holds every number of every format exactly (see `decode` for the errors)."""
     c = as_codes(codes, fmt)
     if fmt.bits <= _TABLE_BITS and c.size > 1 << fmt.bits:
-        return _values(fmt)[c]
+        return all_values(fmt)[c]
     x = decode(c, fmt)
     value = np.ldexp(x.significand.astype(np.float64), x.exponent)
     value = np.where(x.inf, np.inf, np.where(x.nan, np.nan, value))
@@ -247,8 +247,8 @@ _TABLE_BITS = 16
 
 
 @lru_cache(maxsize=64)
-def _values(fmt: Format) -> NDArray[np.float64]:
-    """The values of all codes of a short format."""
+def all_values(fmt: Format) -> NDArray[np.float64]:
+    """The values of all codes, for formats of at most 16 bits."""
     return to_float(np.arange(1 << fmt.bits), fmt)
 
 
