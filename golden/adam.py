@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden.arithmetic import Accumulator, Overflow
+from quaver.golden.casts import encode
 from quaver.golden.catalog import FP32
 from quaver.golden.errors import check_choice, check_range
-from quaver.golden.formats import Format, decode, from_float, to_float
+from quaver.golden.formats import Format, decode, to_float
 from quaver.golden.lane_words import LaneWords, words_of
 from quaver.golden.lfsr import UPDATE_GENERATORS
 from quaver.golden.mac import add, multiply, round_sum
@@ -165,7 +166,7 @@ class Adam:
         h = round_to(multiply(gradients, gradients), FP32, saturate=saturate)
         m = decayed(self.beta1, m, g, fmt)
         v = decayed(self.beta2, v, h, FP32)
-        u = round_to(from_float(self.direction(m, v, t)), FP32, saturate=saturate)
+        u = encode(self.direction(m, v, t), FP32, saturate=saturate)
 
         step = multiply(scalar_of("lr", -self.lr, self.scalar), decode(u, FP32))
         accumulator = Accumulator(format=fmt, rounding=self.rounding, overflow=self.overflow)

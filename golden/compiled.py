@@ -34,15 +34,14 @@ def encode(
     module, name, threads = start()
     v = np.ascontiguousarray(values)  # of one dimension at least
     out = np.empty(values.shape, fmt.dtype)
-    beyond = fmt.max_code if fmt.inf_code is None else fmt.inf_code
     given = None if law is not None or words is None else np.ascontiguousarray(words, np.uint32)
     good = module.cast(
         *(name, threads, v.size, (v, v.itemsize), (out, out.itemsize), _casts_narrow(v, fmt, rounding)),
         _round(fmt, rounding, saturate),
         _code(fmt, rounding.mode == "rtz", saturate, cast=True),
         (
-            *(fmt.max_code, fmt.min_code, fmt.max_code if saturate or rounding.mode == "rtz" else beyond),
-            *(fmt.max_code if saturate and fmt.specials != "fnuz" else beyond, fmt.nan_code is not None),
+            *(fmt.max_code, fmt.min_code, fmt.max_code if saturate or rounding.mode == "rtz" else fmt.overflow_code),
+            *(fmt.max_code if saturate and fmt.specials != "fnuz" else fmt.overflow_code, fmt.nan_code is not None),
         ),
         (
             *(given, rounding.random_bits, None if law is None else law.seeds()),

@@ -134,6 +134,11 @@ class Format:
         return self.max_code + 1 if self.has_inf else self.nan_code
 
     @cached_property
+    def overflow_code(self) -> int:
+        """Magnitude of the code beyond the largest number: `inf_code`, or the largest number where there is none."""
+        return self.max_code if self.inf_code is None else self.inf_code
+
+    @cached_property
     def max_finite(self) -> float:
         return float(to_float(self.max_code, self))
 

@@ -97,9 +97,8 @@ def round_to(
     code = np.where(significand == 0, 0, code)
 
     over = code > fmt.max_code
-    beyond = fmt.max_code if fmt.inf_code is None else fmt.inf_code  # a `finite` format always saturates
-    code = np.where(over, fmt.max_code if saturate or rounding.mode == "rtz" else beyond, code)
-    infinite = fmt.max_code if saturate and fmt.specials != "fnuz" else beyond
+    code = np.where(over, fmt.max_code if saturate or rounding.mode == "rtz" else fmt.overflow_code, code)
+    infinite = fmt.max_code if saturate and fmt.specials != "fnuz" else fmt.overflow_code
     code = np.where(x.inf, infinite, code)
 
     sign = x.sign

@@ -53,7 +53,7 @@ INLINE vf narrowed(vf sum, vu word, const Narrow &n) {
   vf size = (vf)(x & ~SIGN32);
   size = size < n.least ? vf{} : size;
   vf beyond = vf{} + n.over;
-  if (EDGES == TWO_EDGED) beyond = (vf)((vu)sum & ~SIGN32) > 3.402823466e38f ? vf{} + n.over_inf : beyond;
+  if (EDGES == TWO_EDGED) beyond = infinite(sum) ? vf{} + n.over_inf : beyond;
   size = size > n.most ? beyond : size;
   return (vf)((vu)size | ((vu)sum & SIGN32));
 }

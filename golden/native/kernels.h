@@ -155,7 +155,7 @@ static void run_wide(const Gemm &g, const Chunk &chunk, Row *sums) {
 
 // A finished inner sum as what joins the outer one (mac.chunk_addend).
 INLINE vd joining(vd s, const Gemm &g, vl &nan) {
-  if (!g.inner_has_inf) s = magnitude(s) > 1.7976931348623157e308 ? splat(__builtin_nan("")) : s;
+  if (!g.inner_has_inf) s = infinite(s) ? splat(__builtin_nan("")) : s;
   if (!g.inner_negative_zero) s = s == 0.0 ? negative_zero() : s;
   if (!g.inner_has_nan) nan |= s != s;
   return s;
@@ -186,7 +186,7 @@ class Task {
       start_panel();
       for (int64_t c = 0; c < chunks; ++c) {
         start_chunk(static_cast<const char *>(packed) + p * panel_bytes, c);
-        sum_chunk(c);
+        sum_chunk();
         if (g.outer_narrow) {
           join_narrow(c);
           continue;
@@ -265,7 +265,7 @@ class Task {
                             g.b_scales[(batch * chunks + c) * g.n + column + j];
   }
 
-  void sum_chunk(int64_t c) {
+  void sum_chunk() {
     const Arithmetic arithmetic(g.inner == NARROW && g.inner_round.mode != RNE);
     for (int64_t group = 0; group < rows; group += ROWS) {
       chunk.rows = rows - group < ROWS ? rows - group : ROWS;
@@ -338,7 +338,7 @@ class Task {
     for (int64_t m = 0; m < rows; ++m)
       for (int j = 0; j < PANEL; j += L) {
         vf s = load<vf>(areas.narrow[m] + j);
-        if (!g.inner_has_inf) s = (vf)((vu)s & ~SIGN32) > 3.402823466e38f ? vf{} + __builtin_nanf("") : s;
+        if (!g.inner_has_inf) s = infinite(s) ? vf{} + __builtin_nanf("") : s;
         if (!g.inner_negative_zero) s = s == 0.0f ? (vf)(vu{} + SIGN32) : s;
         if (!g.inner_has_nan) met |= s != s;
         vu word = {};

@@ -31,7 +31,7 @@ INLINE vd rounded(vd x, vq word, const Round &r) {
   if (r.low == GRADUAL) v = small ? v - r.emin_value : v;
   if (r.low == CUT) v = v < r.min_positive ? vd{} : v;
   if (r.high) {
-    vd beyond = size > 1.7976931348623157e308 ? splat(r.over_inf) : splat(r.over_finite);
+    vd beyond = infinite(size) ? splat(r.over_inf) : splat(r.over_finite);
     v = v > r.max_finite ? beyond : v;
   }
   v = with_sign(v, sign);
@@ -61,14 +61,13 @@ INLINE vq encoded(vd x, vq sign, const Code &c) {
   }
   vq code = (bits >> cut) - base;
   code = size == 0.0 ? vq{} : code;
-  vl infinite = size > 1.7976931348623157e308;
   vl nan = x != x;
-  code = infinite ? vq{} + c.inf_code : code;
+  code = infinite(size) ? vq{} + c.inf_code : code;
   code = nan ? vq{} + c.nan_code : code;
   vl negative = (vl)(sign != 0) & (c.nan_sign ? vl{} - 1 : ~nan);
   if (!c.negative_zero) negative &= code != 0;
   if (!c.is_signed) {
-    code = (negative & ~nan) ? (infinite ? vq{} + c.below_inf : vq{} + c.below) : code;
+    code = (negative & ~nan) ? (infinite(size) ? vq{} + c.below_inf : vq{} + c.below) : code;
     return code;
   }
   return code | ((vq)negative & c.sign_mask);

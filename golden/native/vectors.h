@@ -32,6 +32,8 @@ constexpr uint32_t SIGN32 = uint32_t(1) << 31;
 
 INLINE vd magnitude(vd x) { return (vd)((vq)x & ~SIGN64); }
 INLINE vd with_sign(vd magnitude, vq sign) { return (vd)((vq)magnitude | sign); }
+INLINE vl infinite(vd x) { return magnitude(x) > 1.7976931348623157e308; }
+INLINE vi infinite(vf x) { return (vf)((vu)x & ~SIGN32) > 3.402823466e38f; }
 INLINE vd splat(double x) { return vd{} + x; }
 INLINE vd negative_zero() { return (vd)(vq{} + SIGN64); }
 

@@ -309,6 +309,19 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def message() -> Callable[..., str]:
+    """The words of the error that a call raises, which must be of just this kind."""
+
+    def raised(call: Callable[[], object], kind: type[Exception] = ValueError) -> str:
+        with pytest.raises(kind) as error:
+            call()
+        assert type(error.value) is kind
+        return str(error.value)
+
+    return raised
+
+
+@pytest.fixture(scope="session")
 def law() -> type[Law]:
     """The definition on fractions.Fraction."""
     return Law

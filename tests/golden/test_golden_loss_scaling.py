@@ -178,13 +178,6 @@ def test_a_training_resumes_with_the_same_bits(policy):
 # -------------------------------------------------------------------------------------------------------------- errors
 
 
-def message(call, kind: type[Exception] = ValueError) -> str:
-    with pytest.raises(kind) as error:
-        call()
-    assert type(error.value) is kind
-    return str(error.value)
-
-
 @pytest.mark.parametrize(
     "call, text",
     [
@@ -244,7 +237,7 @@ def message(call, kind: type[Exception] = ValueError) -> str:
         ),
     ],
 )
-def test_bad_values_are_refused(call, text):
+def test_bad_values_are_refused(call, text, message):
     assert message(call) == text
 
 
@@ -259,5 +252,5 @@ def test_bad_values_are_refused(call, text):
         (lambda: RisingFloor(floors=((0, "8"),)), "floors[0] must be a real number, not '8'"),
     ],
 )
-def test_wrong_types_are_refused(call, text):
+def test_wrong_types_are_refused(call, text, message):
     assert message(call, TypeError) == text

@@ -92,7 +92,7 @@ def test_rescale_takes_the_law_of_lanes():
     assert (unrounded != want).any()
 
 
-def test_a_finite_target_refuses_nan_and_takes_infinities():
+def test_a_finite_target_refuses_nan_and_takes_infinities(message):
     assert rescale([0x7C00, 0xFC00], FP16, E5M2_WANG).tolist() == [0x7F, 0xFF]
     assert message(lambda: rescale([0x7E00], FP16, E5M2_WANG)) == "NaN cannot be encoded in e5m2_wang"
 
@@ -263,13 +263,6 @@ def test_a_typical_loss_scale_is_a_bias():
 # -------------------------------------------------------------------------------------------------------------- errors
 
 
-def message(call, kind: type[Exception] = ValueError) -> str:
-    with pytest.raises(kind) as error:
-        call()
-    assert type(error.value) is kind
-    return str(error.value)
-
-
 NAN, INF = float("nan"), float("inf")
 
 
@@ -339,7 +332,7 @@ NAN, INF = float("nan"), float("inf")
         (lambda: as_reals("x", [1.0, NAN]), "x must be finite"),
     ],
 )
-def test_bad_values_are_refused(call, text):
+def test_bad_values_are_refused(call, text, message):
     assert message(call) == text
 
 
@@ -359,7 +352,7 @@ def test_bad_values_are_refused(call, text):
         (lambda: as_reals("x", np.zeros(2, "V2")), "x must be real numbers, not |V2"),
     ],
 )
-def test_wrong_types_are_refused(call, text):
+def test_wrong_types_are_refused(call, text, message):
     assert message(call, TypeError) == text
 
 
