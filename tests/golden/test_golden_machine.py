@@ -24,7 +24,7 @@ from quaver.golden.catalog import BF16, E4M3, E4M3FNUZ, E5M2, FP16, FP32
 NAMES = ", ".join(FORMATS)
 FIELDS = (
     "name, rows, columns, dataflow, a_formats, b_formats, inner, outer, chunk, seed, mac_depth, accumulator_depth, "
-    "clock_mhz, technology"
+    "output_formats, output_random_bits, scratchpad_depth, queue_depth, clock_mhz, technology"
 )
 
 
@@ -179,6 +179,13 @@ def test_an_overflow_is_checked():
         ),
         ({"outer": Accumulator(format=E4M3)}, "specials of outer.format must be one of ieee, dlfloat, not 'fn'"),
         ({"inner": Accumulator(rounding=sr(17))}, "inner.random_bits must be an integer in 1..16, not 17"),
+        (
+            {"output_formats": (E4M3, E4M3)},
+            "output_formats must name at most 15 formats, each once, not ['e4m3', 'e4m3']",
+        ),
+        ({"output_random_bits": 17}, "output_random_bits must be an integer in 0..16, not 17"),
+        ({"scratchpad_depth": 7}, "scratchpad_depth must be an integer in 8..65536, not 7"),
+        ({"queue_depth": 1}, "queue_depth must be an integer in 2..256, not 1"),
         ({"outer": Accumulator(rounding=sr(24))}, "outer.random_bits must be an integer in 1..16, not 24"),
     ],
 )
@@ -274,6 +281,10 @@ def machines(draw) -> Machine:
         seed=draw(st.integers(0, 2**32 - 1)),
         mac_depth=draw(st.integers(1, 7)),
         accumulator_depth=draw(st.integers(2, 65536)),
+        output_formats=tuple(draw(st.lists(narrow, max_size=3, unique=True))),
+        output_random_bits=draw(st.integers(0, 16)),
+        scratchpad_depth=draw(st.integers(8, 65536)),
+        queue_depth=draw(st.integers(2, 256)),
         clock_mhz=draw(st.floats(1.0, 5000.0)),
     )
 
@@ -308,6 +319,10 @@ def test_every_field_counts_in_the_digest():
         seed=1,
         mac_depth=3,
         accumulator_depth=512,
+        output_formats=(E4M3,),
+        output_random_bits=9,
+        scratchpad_depth=512,
+        queue_depth=8,
         clock_mhz=501.0,
     )
     assert dataclasses.replace(machine, clock_mhz=500).digest == machine.digest, "500 MHz are 500.0 MHz"

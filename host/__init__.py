@@ -1,0 +1,1 @@
+"""What a host and the machine agree on: registers, commands, beats; and a driver.  Needs no hardware library."""
