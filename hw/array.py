@@ -8,9 +8,10 @@ from quaver.golden import Machine, seed_of
 from quaver.golden.lfsr import OUTER_GENERATORS
 from quaver.hw.column_foot import ColumnFoot, address_bits, foot_control, store_control, top_control
 from quaver.hw.design import place
+from quaver.hw.lfsr import RESEEDING, addressed
 from quaver.hw.pipeline import delay
 from quaver.hw.row import Row, activation_lane, weight_lane
-from quaver.hw.streams import activation_beat, has_choice, sum_beat, weight_beat
+from quaver.hw.streams import WAITING, activation_beat, has_choice, sum_beat, weight_beat
 
 
 class Array(wiring.Component):
@@ -33,6 +34,10 @@ class Array(wiring.Component):
         Stream of `activation_beat`.
     sums:
         Stream of `sum_beat`: one beat for each activation beat of a last K tile, in their order.
+    waiting:
+        Why the activation beat on offer is not accepted.
+    reseeding:
+        Starts the generators anew, one at a time; the array must be idle.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -42,6 +47,8 @@ class Array(wiring.Component):
                 "weights": In(stream.Signature(weight_beat(machine))),
                 "activations": In(stream.Signature(activation_beat(machine))),
                 "sums": Out(stream.Signature(sum_beat(machine))),
+                "waiting": Out(WAITING),
+                "reseeding": In(RESEEDING),
             }
         )
 
@@ -94,6 +101,9 @@ class Array(wiring.Component):
             activations.ready.eq((~beat.start | may_start) & (~beat.last | free.any())),
             accept.eq(activations.valid & activations.ready),
             start.eq(accept & beat.start),
+            self.waiting.operand.eq(activations.valid & beat.start & ~complete),
+            self.waiting.sums.eq(activations.valid & beat.start & complete & ~may_start),
+            self.waiting.results.eq(activations.valid & (~beat.start | may_start) & beat.last & ~free.any()),
         ]
         return {"valid": accept, "address": index, "slot": slot, "popped": popped, **self._chunk_position(m, accept)}
 
@@ -134,7 +144,11 @@ class Array(wiring.Component):
                 row.a.eq(delay(m, a, 1 + machine.row_skew(i), f"a_skew_{i}")),
             ]
             if machine.inner.rounding.stochastic:
-                m.d.comb += row.seed.eq(seed_of(machine.seed, i))
+                m.d.comb += [
+                    row.seed.eq(seed_of(machine.seed, i)),
+                    row.reseed.eq(addressed(self.reseeding, i)),
+                    row.state.eq(self.reseeding.state),
+                ]
 
     def _join(self, m: Module, rows: list[Row], feet: list[ColumnFoot]) -> None:
         """Chain the rows of each segment; a segment's last row leads to the feet."""
@@ -198,8 +212,11 @@ class Array(wiring.Component):
                 m.d.comb += column.top.eq(top)
                 top = column.top_out
             if machine.outer.rounding.stochastic:
-                m.d.comb += [
-                    column.seeds[g].eq(seed_of(machine.seed, OUTER_GENERATORS + j * machine.segments + g))
-                    for g in range(machine.segments)
-                ]
+                m.d.comb += column.state.eq(self.reseeding.state)
+                for g in range(machine.segments):
+                    number = OUTER_GENERATORS + j * machine.segments + g
+                    m.d.comb += [
+                        column.seeds[g].eq(seed_of(machine.seed, number)),
+                        column.reseed[g].eq(addressed(self.reseeding, number)),
+                    ]
         m.d.comb += stored.eq(last_store.valid & last_store.last)

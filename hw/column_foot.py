@@ -51,8 +51,8 @@ class ColumnFoot(wiring.Component):
         takes several passes.
     foot, foot_out, store, store_out:
         Controls.
-    seeds:
-        Seeds of the segments' generators, for stochastic rounding only.
+    seeds, reseed, state:
+        Of the segments' generators, for stochastic rounding only.
     read, slot, result:
         Read port of the output buffer; the result stays until the next read.
     """
@@ -74,7 +74,11 @@ class ColumnFoot(wiring.Component):
             top = top_control(machine)
             members |= {"top": In(top), "top_out": Out(top), "returned": Out(machine.inner.format.bits)}
         if machine.outer.rounding.stochastic:
-            members["seeds"] = In(data.ArrayLayout(WIDTH, machine.segments))
+            members |= {
+                "seeds": In(data.ArrayLayout(WIDTH, machine.segments)),
+                "reseed": In(machine.segments),
+                "state": In(WIDTH),
+            }
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
@@ -101,6 +105,8 @@ class ColumnFoot(wiring.Component):
                 issue = delay(m, self.foot.valid & self.foot.final, segment * machine.adder_latency, f"issue_{segment}")
                 m.d.comb += [
                     generator.seed.eq(self.seeds[segment]),
+                    generator.reseed.eq(self.reseed[segment]),
+                    generator.state.eq(self.state),
                     generator.step.eq(issue),
                     adder.word.eq(generator.word),
                 ]

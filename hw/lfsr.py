@@ -1,7 +1,7 @@
 """The leaping LFSR in hardware: one leap per item, an XOR network that the golden model's matrix defines."""
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Rounding
@@ -11,6 +11,15 @@ from quaver.golden.lfsr import WIDTH, LeapingLfsr
 def word_port(rounding: Rounding) -> dict[str, wiring.Member]:
     """Member `word`, as wide as `rounding` needs it; none where it needs none."""
     return {"word": In(rounding.random_bits)} if rounding.stochastic else {}
+
+
+RESEEDING = data.StructLayout({"valid": 1, "generator": 18, "state": WIDTH})
+"""For one cycle: generator number `generator` starts anew from `state`."""
+
+
+def addressed(reseeding: Value, number: int) -> Value:
+    """Whether a re-seeding is for generator `number`."""
+    return reseeding.valid & (reseeding.generator == number)
 
 
 class WordGenerator(wiring.Component):
@@ -26,7 +35,9 @@ class WordGenerator(wiring.Component):
     Members
     -------
     seed:
-        Initial state; constant for as long as the generator is not reset.
+        Initial state; constant.
+    reseed, state:
+        The generator starts anew, from `state`; no item may be issued in this cycle.
     step:
         An item is issued.
     word:
@@ -35,7 +46,9 @@ class WordGenerator(wiring.Component):
 
     def __init__(self, random_bits: int) -> None:
         self.law = LeapingLfsr(random_bits)
-        super().__init__({"seed": In(WIDTH), "step": In(1), "word": Out(random_bits)})
+        super().__init__(
+            {"seed": In(WIDTH), "reseed": In(1), "state": In(WIDTH), "step": In(1), "word": Out(random_bits)}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -48,6 +61,8 @@ class WordGenerator(wiring.Component):
             Cat(state[source] for source, column in enumerate(columns) if column >> bit & 1).xor()
             for bit in range(WIDTH)
         )
-        with m.If(self.step):
+        with m.If(self.reseed):
+            m.d.sync += difference.eq(self.state ^ self.seed)
+        with m.Elif(self.step):
             m.d.sync += difference.eq(leapt ^ self.seed)
         return m

@@ -37,8 +37,8 @@ class Row(wiring.Component):
     -------
     a, w:
         Codes for this row, already skewed.
-    seed:
-        Seed of the row's generator, for stochastic rounding only.
+    seed, reseed, state:
+        Of the row's generator, for stochastic rounding only.
     sums, results:
         Codes of all columns' inner sums, column 0 in the low bits, in from the row above and out to the row below.
     """
@@ -54,7 +54,7 @@ class Row(wiring.Component):
             "results": Out(sums),
         }
         if machine.inner.rounding.stochastic:
-            members["seed"] = In(WIDTH)
+            members |= {"seed": In(WIDTH), "reseed": In(1), "state": In(WIDTH)}
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
@@ -94,7 +94,12 @@ class Row(wiring.Component):
     def _deal_words(self, m: Module, platform: object, pes: list[ProcessingElement]) -> None:
         r = self.machine.inner.rounding.random_bits
         generator = place(m, platform, "generator", WordGenerator, r)
-        m.d.comb += [generator.seed.eq(self.seed), generator.step.eq(self.a.valid)]
+        m.d.comb += [
+            generator.seed.eq(self.seed),
+            generator.reseed.eq(self.reseed),
+            generator.state.eq(self.state),
+            generator.step.eq(self.a.valid),
+        ]
         word = generator.word
         for j, pe in enumerate(pes):
             mask = int(rotated(0, j, r))

@@ -1,0 +1,237 @@
+"""The sequencer: takes commands, refuses what the machine cannot do, and gives every part its orders."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from quaver.golden import Machine
+from quaver.host.registers import OPCODES
+from quaver.hw.commands import command_layout, result_order
+from quaver.hw.feeder import feed_order
+from quaver.hw.packet_loader import BEATS, ORDER, TILES
+from quaver.hw.streams import has_choice
+from quaver.hw.tile_buffer import tile_form
+
+
+def tile_order(machine: Machine) -> data.StructLayout:
+    """Tiles of the b operand to come: the packet, and the form of its last tile (all others use every row)."""
+    return data.StructLayout({"packet": ORDER, "form": tile_form(machine)})
+
+
+class Sequencer(wiring.Component):
+    """A queue of commands; from its head each part gets its order, in the same cycle and into a queue of its own.
+
+    So a command's operands load, its block is computed and its results drain as far as each part has got, several
+    commands at a time.  Commands complete in their order: with their last beat of results or, if they have none, when
+    the array has taken their last beat.
+
+    Latency: a command is there for all parts two cycles after `issue`.  Throughput: one command per cycle.
+
+    Members
+    -------
+    command, issue:
+        A command, and that it is to be queued; decided in the same cycle, with `rows` and `tiles` unchanged for two:
+    malformed, refused:
+        It is not, because no machine like this one can do it; because the queue is full.
+    hold:
+        Queued commands wait.
+    a_orders, b_orders, feed_orders, result_orders:
+        Streams of orders.
+    fed, drained:
+        The array takes the last beat of a command; the last beat of a command's results leaves.
+    reseed, seed, reseeded:
+        Start of a re-seeding, with its seed, and its end.
+    done:
+        A command completes.
+    free, idle:
+        Commands that the queue has room for; there is none queued or under way.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        super().__init__(
+            {
+                "command": In(command_layout()),
+                "issue": In(1),
+                "malformed": Out(1),
+                "refused": Out(1),
+                "hold": In(1),
+                "a_orders": Out(stream.Signature(ORDER)),
+                "b_orders": Out(stream.Signature(tile_order(machine))),
+                "feed_orders": Out(stream.Signature(feed_order(machine))),
+                "result_orders": Out(stream.Signature(result_order(machine))),
+                "fed": In(1),
+                "drained": In(1),
+                "reseed": Out(1),
+                "seed": Out(32),
+                "reseeded": In(1),
+                "done": Out(1),
+                "free": Out(range(machine.queue_depth + 1)),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        command = self.command
+        reread = self._check(m)
+        entry_shape = data.StructLayout({"command": command_layout(), "empty": 1, "reread": 1})
+        queue = self._queue(m, "queue", entry_shape.size)
+        entry, head = Signal(entry_shape), Signal(entry_shape)
+        matmul = command.opcode == OPCODES["matmul"]
+        empty = ~command.rows.any() | ~command.tiles.any() | ~command.columns.any()
+        m.d.comb += [
+            self.refused.eq(self.issue & ~self.malformed & ~queue.w_rdy),
+            entry.command.eq(command),
+            entry.empty.eq(matmul & empty),
+            entry.reread.eq(reread),
+            queue.w_data.eq(entry),
+            queue.w_en.eq(self.issue & ~self.malformed),
+            head.eq(queue.r_data),
+            self.free.eq(self.machine.queue_depth - queue.w_level),
+        ]
+        self._dispatch(m, queue, head)
+        return m
+
+    def _check(self, m: Module) -> Value:
+        """Judge the command on offer by itself and by those before it; returns whether it brings no a operand."""
+        machine, command = self.machine, self.command
+        # Rows and tiles are registers written before: their product has had its cycle.
+        beats = Signal(32 + TILES)
+        m.d.sync += beats.eq(command.rows[:BEATS] * command.tiles[:TILES])
+
+        chained, kept = Signal(), Signal()
+        previous = Signal(command_layout())
+        matmul, reseed = command.opcode == OPCODES["matmul"], command.opcode == OPCODES["reseed"]
+        empty = ~command.rows.any() | ~command.tiles.any() | ~command.columns.any()
+        alike = ("rows", "columns", "a_format", "b_format")
+        differs = Value.cast(0)
+        for name in alike:
+            differs = differs | (getattr(command, name) != getattr(previous, name))
+        wrong = (
+            (command.rows > machine.block_rows)
+            | (command.tiles > (1 << TILES) - 1)
+            | (command.columns > machine.columns)
+            | (command.depth > machine.rows)
+            | ~command.depth.any()
+            | (~command.last & (command.depth != machine.rows))
+            | (command.a_format >= len(machine.moving_formats))
+            | (command.b_format >= len(machine.stationary_formats))
+            | (command.target >= len(machine.result_formats))
+            | (command.stochastic & (machine.output_random_bits == 0))
+            | (command.keep & (beats > machine.scratchpad_depth))
+            | (~command.first & (~chained | differs))
+            | (kept & ((command.rows != previous.rows) | (command.tiles != previous.tiles)))
+        )
+        good = Signal()
+        m.d.comb += [
+            good.eq((matmul & (empty | ~wrong)) | reseed),
+            self.malformed.eq(self.issue & ~good),
+        ]
+        with m.If(self.issue & good & ~self.refused):
+            with m.If(reseed):
+                m.d.sync += chained.eq(0)
+            with m.Elif(~empty):
+                m.d.sync += [previous.eq(command), chained.eq(~command.last), kept.eq(command.keep)]
+        return kept
+
+    def _dispatch(self, m: Module, queue: SyncFIFO, head: Value) -> None:
+        machine, command = self.machine, head.command
+        orders = {
+            "a": (self.a_orders, self._a_order(m, command)),
+            "b": (self.b_orders, self._b_order(m, command)),
+            "feed": (self.feed_orders, self._feed_order(m, command)),
+            "result": (self.result_orders, self._result_order(m, command)),
+        }
+        ending_shape = data.StructLayout({"empty": 1, "last": 1})
+        endings = self._queue(m, "endings", ending_shape.size)
+        queues = {name: self._queue(m, f"{name}_queue", len(Value.cast(order))) for name, (_, order) in orders.items()}
+        room = endings.w_rdy
+        for fifo in queues.values():
+            room = room & fifo.w_rdy
+
+        work, go, reseeding = Signal(), Signal(), Signal()
+        reseed = command.opcode == OPCODES["reseed"]
+        waiting = queue.r_rdy & ~self.hold
+        m.d.comb += [
+            go.eq(waiting & ~reseed & room),
+            work.eq(go & ~head.empty),
+            # A re-seeding waits until nothing is under way, and nothing starts before it is over.
+            self.reseed.eq(waiting & reseed & ~endings.r_rdy & ~reseeding),
+            self.seed.eq(command.rows),
+            queue.r_en.eq(go | self.reseeded),
+        ]
+        m.d.sync += reseeding.eq((reseeding | self.reseed) & ~self.reseeded)
+        wanted = {"a": ~head.reread, "b": 1, "feed": 1, "result": command.last}
+        for name, (port, order) in orders.items():
+            fifo = queues[name]
+            m.d.comb += [
+                fifo.w_data.eq(order),
+                fifo.w_en.eq(work & wanted[name]),
+                port.payload.eq(fifo.r_data),
+                port.valid.eq(fifo.r_rdy),
+                fifo.r_en.eq(port.valid & port.ready),
+            ]
+
+        # Completion: both events count up, the command that they end counts them down.
+        under_way = range(machine.queue_depth + 1)
+        fed, drained = Signal(under_way), Signal(under_way)
+        ending, incoming, ends = Signal(ending_shape), Signal(ending_shape), Signal()
+        m.d.comb += [
+            incoming.empty.eq(head.empty),
+            incoming.last.eq(command.last),
+            endings.w_data.eq(incoming),
+            endings.w_en.eq(go),
+            ending.eq(endings.r_data),
+            ends.eq(
+                endings.r_rdy & (ending.empty | Mux(ending.last, drained.any() | self.drained, fed.any() | self.fed))
+            ),
+            endings.r_en.eq(ends),
+            self.done.eq(ends | self.reseeded),
+            self.idle.eq(~queue.r_rdy & ~endings.r_rdy),
+        ]
+        m.d.sync += [
+            fed.eq(fed + self.fed - (ends & ~ending.empty)),
+            drained.eq(drained + self.drained - (ends & ~ending.empty & ending.last)),
+        ]
+
+    def _a_order(self, m: Module, command: Value) -> Value:
+        order = Signal(ORDER, name="a_order")
+        m.d.comb += [
+            order.tiles.eq(command.tiles),
+            order.beats.eq(command.rows),
+            order.final_beats.eq(command.rows),
+        ]
+        return order
+
+    def _b_order(self, m: Module, command: Value) -> Value:
+        order = Signal(tile_order(self.machine), name="b_order")
+        m.d.comb += [
+            order.packet.tiles.eq(command.tiles),
+            order.packet.beats.eq(Mux(command.transposed, self.machine.rows, command.columns)),
+            order.packet.final_beats.eq(Mux(command.transposed, command.depth, command.columns)),
+            order.form.columns.eq(command.columns),
+            order.form.depth.eq(command.depth),
+            order.form.transposed.eq(command.transposed),
+        ]
+        if has_choice(order.form):
+            m.d.comb += order.form.format.eq(command.b_format)
+        return order
+
+    def _feed_order(self, m: Module, command: Value) -> Value:
+        order = Signal(feed_order(self.machine), name="feed_order")
+        names = ("rows", "tiles", "depth", "first", "last", "keep")
+        m.d.comb += [getattr(order, name).eq(getattr(command, name)) for name in names]
+        if has_choice(order):
+            m.d.comb += order.format.eq(command.a_format)
+        return order
+
+    def _result_order(self, m: Module, command: Value) -> Value:
+        order = Signal(result_order(self.machine), name="result_order")
+        m.d.comb += [getattr(order, name).eq(getattr(command, name)) for name, _ in order.shape()]
+        return order
+
+    def _queue(self, m: Module, name: str, width: int) -> SyncFIFO:
+        m.submodules[name] = fifo = SyncFIFO(width=width, depth=self.machine.queue_depth)
+        return fifo
