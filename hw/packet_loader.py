@@ -22,7 +22,7 @@ ORDER = data.StructLayout({"tiles": TILES, "beats": BEATS, "final_beats": BEATS}
 
 
 def loaded_beat(width: int) -> data.StructLayout:
-    """A beat with its `index` in its tile; `tile_end`: the last one of it; `last_tile`: the tile is its order's last."""
+    """A beat with its `index` in its tile; `tile_end`: the last one of it; `last_tile`: its tile is the last one."""
     return data.StructLayout({"codes": width, "index": BEATS, "tile_end": 1, "last_tile": 1})
 
 

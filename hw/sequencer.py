@@ -177,16 +177,15 @@ class Sequencer(wiring.Component):
         # Completion: both events count up, the command that they end counts them down.
         under_way = range(machine.queue_depth + 1)
         fed, drained = Signal(under_way), Signal(under_way)
-        ending, incoming, ends = Signal(ending_shape), Signal(ending_shape), Signal()
+        ending, incoming, over, ends = Signal(ending_shape), Signal(ending_shape), Signal(), Signal()
         m.d.comb += [
             incoming.empty.eq(head.empty),
             incoming.last.eq(command.last),
             endings.w_data.eq(incoming),
             endings.w_en.eq(go),
             ending.eq(endings.r_data),
-            ends.eq(
-                endings.r_rdy & (ending.empty | Mux(ending.last, drained.any() | self.drained, fed.any() | self.fed))
-            ),
+            over.eq(Mux(ending.last, drained.any() | self.drained, fed.any() | self.fed)),
+            ends.eq(endings.r_rdy & (ending.empty | over)),
             endings.r_en.eq(ends),
             self.done.eq(ends | self.reseeded),
             self.idle.eq(~queue.r_rdy & ~endings.r_rdy),

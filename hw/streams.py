@@ -54,8 +54,8 @@ def activation_beat(machine: Machine) -> data.StructLayout:
 
 
 WAITING = data.StructLayout({"operand": 1, "sums": 1, "results": 1})
-"""Why a beat of the moving operand is not accepted in this cycle: the stationary operand's tile is not there, nor are the
-sums that it adds to, nor is there room for its result.  At most one bit, the first that applies."""
+"""Why the moving operand's beat on offer is not accepted: the stationary operand's tile is not there, or the sums that
+it adds to are not, or there is no room for its result.  At most one bit, the first that applies."""
 
 
 def sum_beat(machine: Machine) -> data.ArrayLayout:
