@@ -20,7 +20,7 @@ from quaver.golden.errors import check_choice, check_range
 from quaver.golden.formats import Format
 from quaver.golden.rounding import Rounding
 
-Dataflow = Literal["ws"]
+Dataflow = Literal["ws", "os", "is"]
 Technology = Literal["45nm"]
 ROUNDINGS = ("rne", "rha", "rtz", "sr")
 """Roundings of the adders."""
@@ -30,7 +30,7 @@ MAC_DEPTH_MAX = 7
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A weight-stationary array of `rows` x `columns` MACs with its accumulators.
+    """An array of `rows` x `columns` MACs with its accumulators.
 
     Raises
     ------
@@ -41,11 +41,12 @@ class Machine:
     name: str = "machine"
     """Name in reports."""
     rows: int = 16
-    """Rows of the array: the products that a column adds up in one pass, 1 to 1024."""
+    """Rows of the array: the products that a column adds up in one pass (`os`: output rows side by side), 1 to 1024."""
     columns: int = 16
     """Columns of the array: the outputs per beat, 1 to 1024."""
     dataflow: Dataflow = "ws"
-    """`ws`: weights stay in the array, activations stream through it."""
+    """`ws`: weights stay in the array, activations stream through it; `is`: the same with the operands exchanged, so
+    that results leave transposed; `os`: sums stay in the array, both operands stream through it."""
     a_formats: tuple[Format, ...] = (E4M3, E5M2)
     """Formats of the activations, one chosen at run time by its index."""
     b_formats: tuple[Format, ...] = (E4M3, E5M2)
@@ -55,13 +56,13 @@ class Machine:
     outer: Accumulator = Accumulator()
     """Sum of chunks: the adders below the array."""
     chunk: int = 64
-    """Products per inner sum; divides `rows` or is a multiple of it."""
+    """Products per inner sum; divides `rows` or is a multiple of it (`os`: any)."""
     seed: int = 0
     """Seed of all random generators."""
     mac_depth: int = 4
     """Registers from operands to sum in one MAC, 1 to 7."""
     accumulator_depth: int = 1024
-    """Rows of outer sums that are kept: the largest M of a tile, 2 to 65536."""
+    """Rows of outer sums that are kept: the largest M (`is`: N) of a tile, 2 to 65536; `os` keeps `block_rows`."""
     output_formats: tuple[Format, ...] = (E4M3, E5M2)
     """Formats that results can be rounded to, besides the outer accumulator's own."""
     output_random_bits: int = 8
@@ -82,7 +83,7 @@ class Machine:
         check_range("columns", self.columns, 1, 1024)
         check_choice("dataflow", self.dataflow, get_args(Dataflow))
         check_range("chunk", self.chunk, 1, 1 << 20)
-        if self.rows % self.chunk and self.chunk % self.rows:
+        if self.dataflow != "os" and self.rows % self.chunk and self.chunk % self.rows:
             raise ValueError(f"chunk must divide rows = {self.rows} or be a multiple of it, not {self.chunk}")
         check_range("seed", self.seed, 0, (1 << 32) - 1)
         check_range("mac_depth", self.mac_depth, 1, MAC_DEPTH_MAX)
@@ -126,23 +127,38 @@ class Machine:
 
     @cached_property
     def moving_formats(self) -> tuple[Format, ...]:
-        """Formats of the operand that streams through the array: port a."""
-        return self.a_formats
+        """Formats of the operand that streams along the rows of the array."""
+        return self.b_formats if self.dataflow == "is" else self.a_formats
 
     @cached_property
     def stationary_formats(self) -> tuple[Format, ...]:
-        """Formats of the operand whose tiles stay in the array, or that streams down its columns: port b."""
-        return self.b_formats
+        """Formats of the operand whose tiles stay in the array, or that streams down its columns (`os`)."""
+        return self.a_formats if self.dataflow == "is" else self.b_formats
+
+    @cached_property
+    def exchanged(self) -> "Machine":
+        """The weight-stationary machine that multiplies the transposes, B^T A^T, as this one, `is`, multiplies A B."""
+        return replace(self, dataflow="ws", a_formats=self.b_formats, b_formats=self.a_formats)
+
+    @cached_property
+    def interleave(self) -> int:
+        """Sums that a PE keeps; with `os` as many as its MAC has registers, so that each cycle has one to add to."""
+        return self.mac_depth if self.dataflow == "os" else 1
+
+    @cached_property
+    def block_products(self) -> int:
+        """Products of an output that a pass through the array adds up: the largest K of a tile."""
+        return 1 if self.dataflow == "os" else self.rows
 
     @cached_property
     def block_rows(self) -> int:
-        """Rows of outer sums that are kept: the largest M of a block."""
-        return self.accumulator_depth
+        """Rows of outer sums that are kept: the largest M of a block (`is`: N)."""
+        return self.rows * self.interleave if self.dataflow == "os" else self.accumulator_depth
 
     @cached_property
     def segments(self) -> int:
         """Chunk sums that a column makes in one pass: rows / chunk, or 1."""
-        return max(1, self.rows // self.chunk)
+        return 1 if self.dataflow == "os" else max(1, self.rows // self.chunk)
 
     @cached_property
     def segment_rows(self) -> int:
@@ -152,7 +168,7 @@ class Machine:
     @cached_property
     def passes_per_chunk(self) -> int:
         """K tiles per chunk where rows divide chunk: the inner sum returns to the top in between."""
-        return max(1, self.chunk // self.rows)
+        return 1 if self.dataflow == "os" else max(1, self.chunk // self.rows)
 
     # --------------------------------------------------------------------------------------------------- its latencies
 
@@ -167,13 +183,23 @@ class Machine:
         return self.mac_depth - self.product_latency
 
     def row_skew(self, row: int) -> int:
-        """Cycles by which `row` works later than row 0.  All segments work at once; each outer adder takes its time."""
+        """Cycles by which `row` works later than row 0.  All segments work at once; each outer adder takes its time.
+
+        With `os` a weight needs one cycle from row to row.
+        """
+        if self.dataflow == "os":
+            return row
         segment, within = divmod(row, self.segment_rows)
         return (within + segment) * self.adder_latency
 
     @cached_property
     def foot_cycle(self) -> int:
-        """Cycles from accepting an activation to its first segment's sum at the foot of column 0."""
+        """Cycles from accepting an activation to its first segment's sum at the foot of column 0.
+
+        With `os` from a chunk's last activation to its first sum: through the MAC of row 0 and down the column.
+        """
+        if self.dataflow == "os":
+            return 2 + self.mac_depth + self.rows
         return 2 + self.product_latency + self.segment_rows * self.adder_latency
 
     @cached_property
@@ -183,13 +209,16 @@ class Machine:
 
     @cached_property
     def latency(self) -> int:
-        """Cycles from accepting an activation of the last K tile to its output beat, at the earliest."""
+        """Cycles from accepting an activation of the last K tile to its output beat, at the earliest.
+
+        With `os` from a tile's last activation to its first output beat.
+        """
         return self.store_cycle + (self.columns - 1) + 2
 
     @cached_property
     def load_cycles(self) -> int:
-        """Cycles to load a tile's weights: one column per beat."""
-        return self.columns
+        """Cycles to load a tile's weights: one column per beat.  None with `os`, whose weights come along."""
+        return 0 if self.dataflow == "os" else self.columns
 
     @cached_property
     def round_trip(self) -> int:
@@ -199,9 +228,18 @@ class Machine:
         return max(inner, outer)
 
     @cached_property
+    def drain_steps(self) -> int:
+        """K steps of `interleave` beats between the ends of two chunks (`os`): until the first one's sums are out."""
+        return max(self.rows, -(-self.round_trip // self.interleave))
+
+    @cached_property
     def output_depth(self) -> int:
-        """Depth of the output buffer, a power of two: what is in flight when beats leave as fast as they come."""
-        return 1 << (self.latency + 1).bit_length()
+        """Depth of the output buffer, a power of two: what is in flight when beats leave as fast as they come.
+
+        With `os` the sums of a tile are spoken for with the first beat of its last K step.
+        """
+        tile = self.interleave + self.block_rows if self.dataflow == "os" else 0
+        return 1 << (self.latency + 1 + tile).bit_length()
 
     # -------------------------------------------------------------------------------------------------- where it's from
 

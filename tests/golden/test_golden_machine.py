@@ -155,10 +155,11 @@ def test_an_overflow_is_checked():
         ({"rows": 1025}, "rows must be an integer in 1..1024, not 1025"),
         ({"rows": 4.0}, "rows must be an integer in 1..1024, not 4.0"),
         ({"columns": 0}, "columns must be an integer in 1..1024, not 0"),
-        ({"dataflow": "os"}, "dataflow must be one of ws, not 'os'"),
+        ({"dataflow": "rs"}, "dataflow must be one of ws, os, is, not 'rs'"),
         ({"chunk": 0}, "chunk must be an integer in 1..1048576, not 0"),
         ({"rows": 16, "chunk": 24}, "chunk must divide rows = 16 or be a multiple of it, not 24"),
         ({"rows": 16, "chunk": 5}, "chunk must divide rows = 16 or be a multiple of it, not 5"),
+        ({"chunk": 24, "dataflow": "is"}, "chunk must divide rows = 16 or be a multiple of it, not 24"),
         ({"seed": 2**32}, "seed must be an integer in 0..4294967295, not 4294967296"),
         ({"mac_depth": 0}, "mac_depth must be an integer in 1..7, not 0"),
         ({"mac_depth": 8}, "mac_depth must be an integer in 1..7, not 8"),
@@ -273,6 +274,7 @@ def machines(draw) -> Machine:
         name=draw(st.text(max_size=8)),
         rows=rows,
         chunk=chunk,
+        dataflow=draw(st.sampled_from(["ws", "os", "is"])),
         columns=draw(st.integers(1, 1024)),
         a_formats=tuple(draw(st.lists(narrow, min_size=1, max_size=3, unique=True))),
         b_formats=tuple(draw(st.lists(narrow, min_size=1, max_size=3, unique=True))),
@@ -296,7 +298,7 @@ def test_a_machine_survives_its_table(machine):
     assert again == machine
     assert again.digest == machine.digest
     assert machine.segments * machine.segment_rows == machine.rows
-    assert machine.chunk == machine.segment_rows * machine.passes_per_chunk
+    assert machine.dataflow == "os" or machine.chunk == machine.segment_rows * machine.passes_per_chunk
     assert dataclasses.replace(machine, name="another").digest == machine.digest
     assert dataclasses.replace(machine, seed=machine.seed ^ 1).digest != machine.digest
     assert len(machine.digest) == 16
@@ -311,6 +313,7 @@ def test_every_field_counts_in_the_digest():
     changes = dict(
         rows=32,
         columns=8,
+        dataflow="os",
         a_formats=(E4M3,),
         b_formats=(E5M2,),
         inner=Accumulator(rounding=sr(9)),
@@ -328,7 +331,7 @@ def test_every_field_counts_in_the_digest():
     assert dataclasses.replace(machine, clock_mhz=500).digest == machine.digest, "500 MHz are 500.0 MHz"
     digests = {dataclasses.replace(machine, **{key: value}).digest for key, value in changes.items()}
     assert len(digests | {machine.digest}) == len(changes) + 1
-    only_choice = {"name", "dataflow", "technology"}
+    only_choice = {"name", "technology"}
     assert {f.name for f in dataclasses.fields(Machine)} == set(changes) | only_choice
 
 
@@ -347,3 +350,21 @@ def test_arithmetic_takes_formats_of_the_machine_only():
     text = "must be one of e4m3, e5m2, not bf16"
     assert message(lambda: machine.arithmetic(a=BF16)) == f"format of a {text}"
     assert message(lambda: machine.arithmetic(b=BF16)) == f"format of b {text}"
+
+
+def test_an_output_stationary_machine_takes_any_chunk():
+    machine = Machine(rows=16, chunk=24, mac_depth=4, dataflow="os")
+    assert (machine.segments, machine.passes_per_chunk, machine.segment_rows) == (1, 1, 16)
+    assert (machine.interleave, machine.block_rows, machine.block_products) == (4, 64, 1)
+    other = Machine(rows=16, chunk=16, accumulator_depth=256)
+    assert (other.interleave, other.block_rows, other.block_products) == (1, 256, 16)
+
+
+def test_operands_of_an_input_stationary_machine_are_exchanged():
+    machine = Machine(a_formats=(E4M3, BF16), b_formats=(E5M2,), dataflow="is")
+    assert (machine.stationary_formats, machine.moving_formats) == ((E4M3, BF16), (E5M2,))
+    other = machine.exchanged
+    assert (other.dataflow, other.a_formats, other.b_formats) == ("ws", (E5M2,), (E4M3, BF16))
+    assert (other.stationary_formats, other.moving_formats) == (machine.stationary_formats, machine.moving_formats)
+    assert other.latency == machine.latency
+    assert machine.arithmetic(BF16, E5M2).a == BF16
