@@ -1,20 +1,22 @@
 """The words that an array's generators deal to each product and each chunk sum of a GEMM.
 
-A generator steps once per item issued to it, padded ones too, in the order of the weight-stationary loop nest:
-for m_block, for n_tile, for k_tile, for m.
+A generator steps once per item issued to it, padded ones too, in the order of the dataflow's loop nest:
+for m_block, for n_tile, for k_tile, for m in the weight-stationary one, which an input-stationary array goes through
+with the operands exchanged; for m_block, for n_tile, for k, for slot in the output-stationary one, whose row i holds
+rows i * interleave + slot of a block.  There a chunk's sums are issued for the whole block, in the order of its rows.
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quaver.golden.arithmetic import Arithmetic
-from quaver.golden.errors import check_range
+from quaver.golden.errors import check_choice, check_range
 from quaver.golden.lfsr import OUTER_GENERATORS, LeapingLfsr, Words, rotated, seed_of
-from quaver.golden.machine import Machine
+from quaver.golden.machine import Dataflow, Machine
 
 
 class GemmWords(NamedTuple):
@@ -44,21 +46,27 @@ class ArrayWords:
     columns: int
     """Columns of the array."""
     chunk: int
-    """Products per chunk; divides `rows` or is a multiple of it."""
+    """Products per chunk; divides `rows` or is a multiple of it (`os`: any)."""
     accumulator_depth: int
-    """Rows of an m_block."""
+    """Rows of an m_block; with `os` it is a multiple of `rows`, the slots of each row."""
     seed: int = 0
     """Seed of all generators."""
     issued: Issued = Issued()
     """Items that the generators served before."""
+    dataflow: Dataflow = "ws"
+    """The loop nest."""
 
     def __post_init__(self) -> None:
         check_range("rows", self.rows, 1, OUTER_GENERATORS)
         check_range("columns", self.columns, 1, 1 << 16)
         check_range("chunk", self.chunk, 1, 1 << 20)
-        if self.rows % self.chunk and self.chunk % self.rows:
+        check_choice("dataflow", self.dataflow, get_args(Dataflow))
+        if self.dataflow != "os" and self.rows % self.chunk and self.chunk % self.rows:
             raise ValueError(f"chunk must divide rows = {self.rows} or be a multiple of it, not {self.chunk}")
         check_range("accumulator_depth", self.accumulator_depth, 1, 1 << 32)
+        if self.dataflow == "os" and self.accumulator_depth % self.rows:
+            depth = self.accumulator_depth
+            raise ValueError(f"accumulator_depth must be a multiple of rows = {self.rows}, not {depth}")
         check_range("seed", self.seed, 0, (1 << 32) - 1)
 
     @classmethod
@@ -68,9 +76,10 @@ class ArrayWords:
             rows=machine.rows,
             columns=machine.columns,
             chunk=machine.chunk,
-            accumulator_depth=machine.accumulator_depth,
+            accumulator_depth=machine.block_rows,
             seed=machine.seed,
             issued=issued,
+            dataflow=machine.dataflow,
         )
 
     @classmethod
@@ -89,10 +98,15 @@ class ArrayWords:
     @property
     def segments(self) -> int:
         """Chunk sums that a column makes in one pass."""
-        return max(1, self.rows // self.chunk)
+        return 1 if self.dataflow == "os" else max(1, self.rows // self.chunk)
 
     def of_gemm(self, m: int, k: int, n: int, inner_bits: int, outer_bits: int) -> GemmWords:
         """Words of an M x K x N GEMM, `inner_bits` per product and `outer_bits` per chunk, 0 for none."""
+        if self.dataflow == "is":
+            words = replace(self, dataflow="ws").of_gemm(n, k, m, inner_bits, outer_bits)
+            return GemmWords(*(None if member is None else member.swapaxes(-2, -1) for member in words))
+        if self.dataflow == "os":
+            return self._of_output_stationary(m, k, n, inner_bits, outer_bits)
         inner = outer = None
         column = np.arange(n)
 
@@ -112,6 +126,27 @@ class ArrayWords:
 
         return GemmWords(inner, outer)
 
+    def _of_output_stationary(self, m: int, k: int, n: int, inner_bits: int, outer_bits: int) -> GemmWords:
+        inner = outer = None
+        depth, slots = self.accumulator_depth, self.accumulator_depth // self.rows
+        block, within = np.divmod(np.arange(m)[:, None], depth)
+        tile_of, column = np.divmod(np.arange(n), self.columns)
+        tile = block * -(-n // self.columns) + tile_of
+        issued = self.issued_by(m, k, n)
+
+        if inner_bits:
+            beat = (tile * k + np.arange(k)[:, None, None]) * slots + within % slots
+            table = self._table(range(self.rows), inner_bits, self.issued.beats, issued.beats)
+            inner = rotated(table[within // slots, beat], column, inner_bits)
+
+        if outer_bits:
+            chunks = -(-k // self.chunk)
+            item = (tile * chunks + np.arange(chunks)[:, None, None]) * depth + within
+            generators = range(OUTER_GENERATORS, OUTER_GENERATORS + self.columns)
+            outer = self._table(generators, outer_bits, self.issued.sums, issued.sums)[column, item]
+
+        return GemmWords(inner, outer)
+
     def of_gemms(self, shape: tuple[int, ...], k: int, inner_bits: int, outer_bits: int) -> GemmWords:
         """Words of GEMMs with results of `shape` = (..., M, N), executed one after the other in C order."""
         *batch, m, n = shape
@@ -127,6 +162,14 @@ class ArrayWords:
 
     def issued_by(self, m: int, k: int, n: int) -> Issued:
         """Items that one GEMM of this shape issues to each generator."""
+        if self.dataflow == "is":
+            return replace(self, dataflow="ws").issued_by(n, k, m)
+        if self.dataflow == "os":
+            tiles = -(-m // self.accumulator_depth) * -(-n // self.columns)
+            return Issued(
+                tiles * k * (self.accumulator_depth // self.rows),
+                tiles * -(-k // self.chunk) * self.accumulator_depth,
+            )
         passes = -(-k // self.rows)
         per_pass = m * -(-n // self.columns)
         return Issued(per_pass * passes, per_pass * -(-passes // max(1, self.chunk // self.rows)))

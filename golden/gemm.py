@@ -69,6 +69,8 @@ def gemm(
     blocks = (a, b) if isinstance(a, Blocks) and isinstance(b, Blocks) else None
     if blocks:
         check_blocks(*blocks, arithmetic.chunk)
+    if isinstance(dealt, ArrayWords) and dealt.dataflow != "ws":  # the engine makes no other words itself
+        dealt = dealt.of_gemms(shape, k, arithmetic.inner_random_bits, arithmetic.outer_random_bits)
     if engine.selected():
         factors = chunk_factors(*blocks, arithmetic.chunk) if blocks else None
         codes = compiled.gemm(a_codes, b_codes, None if c is None else y, batch, arithmetic, dealt, factors)
