@@ -5,10 +5,11 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Machine, seed_of
-from quaver.golden.lfsr import OUTER_GENERATORS
 from quaver.hw.column_foot import ColumnFoot, address_bits, foot_control, store_control, top_control
 from quaver.hw.design import place
+from quaver.hw.feet import chain_feet
 from quaver.hw.lfsr import RESEEDING, addressed
+from quaver.hw.os_array import OutputStationaryArray
 from quaver.hw.pipeline import delay
 from quaver.hw.row import Row, activation_lane, weight_lane
 from quaver.hw.streams import WAITING, activation_beat, has_choice, sum_beat, weight_beat
@@ -20,7 +21,8 @@ class Array(wiring.Component):
     The host streams the tiles of a GEMM in the order of the loop nest (for m_block, for n_tile, for k_tile, for m).
     Weights may come a tile ahead of the activations that use them.  Nothing inside stalls: a beat is accepted when all
     that it needs is there (its tile's weights, the sums of the K tile before, room for its result), so that idle
-    cycles and back-pressure change no bit.
+    cycles and back-pressure change no bit.  An input-stationary machine is the same array: what the members call
+    weights is then the operand a, what they call activations the operand b, and the sums are those of B^T A^T.
 
     Latency: `Machine.latency` from an activation beat of the last K tile to its beat of sums.
     Throughput: one activation beat per cycle; the next tile may start `Machine.load_cycles` after the last one did,
@@ -41,7 +43,7 @@ class Array(wiring.Component):
     """
 
     def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+        self.machine = machine = machine.exchanged if machine.dataflow == "is" else machine
         super().__init__(
             {
                 "weights": In(stream.Signature(weight_beat(machine))),
@@ -187,36 +189,12 @@ class Array(wiring.Component):
             top = Signal(top_control(machine))
             m.d.comb += [top.address.eq(accepted["address"]), top.fresh.eq(accepted["fresh"])]
             top = delay(m, top, 1 + machine.product_latency, "top_delay")
-
-        # A beat is complete when the last column has stored it.
-        stored, popped = Signal(), Signal()
-        level, slot = Signal(range(machine.output_depth + 1)), Signal(range(machine.output_depth))
-        m.d.comb += [
-            popped.eq(level.any() & (~self.sums.valid | self.sums.ready)),
-            accepted["popped"].eq(popped),
-        ]
-        m.d.sync += [level.eq(level + stored - popped), slot.eq(slot + popped)]
-        with m.If(~self.sums.valid | self.sums.ready):
-            m.d.sync += self.sums.valid.eq(popped)
-
-        m.d.comb += self.sums.payload.eq(Cat(column.result for column in feet))
-        for j, column in enumerate(feet):
-            m.d.comb += [
-                column.foot.eq(foot),
-                column.store.eq(store),
-                column.read.eq(popped),
-                column.slot.eq(slot),
-            ]
-            foot, last_store, store = column.foot_out, store, column.store_out
-            if machine.passes_per_chunk > 1:
+            for column in feet:
                 m.d.comb += column.top.eq(top)
                 top = column.top_out
-            if machine.outer.rounding.stochastic:
-                m.d.comb += column.state.eq(self.reseeding.state)
-                for g in range(machine.segments):
-                    number = OUTER_GENERATORS + j * machine.segments + g
-                    m.d.comb += [
-                        column.seeds[g].eq(seed_of(machine.seed, number)),
-                        column.reseed[g].eq(addressed(self.reseeding, number)),
-                    ]
-        m.d.comb += stored.eq(last_store.valid & last_store.last)
+        m.d.comb += accepted["popped"].eq(chain_feet(m, machine, feet, foot, store, self.sums, self.reseeding))
+
+
+def array_class(machine: Machine) -> type[wiring.Component]:
+    """The array of `machine`'s dataflow."""
+    return OutputStationaryArray if machine.dataflow == "os" else Array

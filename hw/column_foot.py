@@ -15,7 +15,7 @@ from quaver.hw.pipeline import delay
 
 def address_bits(machine: Machine) -> int:
     """Width of a row's index within a tile."""
-    return (machine.accumulator_depth - 1).bit_length()
+    return max(1, (machine.block_rows - 1).bit_length())
 
 
 def top_control(machine: Machine) -> data.StructLayout:
@@ -86,7 +86,8 @@ class ColumnFoot(wiring.Component):
         machine = self.machine
         m.d.sync += [self.foot_out.eq(self.foot), self.store_out.eq(self.store)]
 
-        m.submodules.memory = memory = Memory(shape=machine.outer.format.bits, depth=machine.accumulator_depth, init=[])
+        depth = max(2, machine.block_rows)
+        m.submodules.memory = memory = Memory(shape=machine.outer.format.bits, depth=depth, init=[])
         read, write = memory.read_port(), memory.write_port()
         fresh = Signal()
         m.d.sync += fresh.eq(self.foot.first)
@@ -132,7 +133,7 @@ class ColumnFoot(wiring.Component):
     def _return_sums(self, m: Module) -> None:
         """Keep the inner sums between the passes of a chunk."""
         fmt = self.machine.inner.format
-        m.submodules.sums_memory = memory = Memory(shape=fmt.bits, depth=self.machine.accumulator_depth, init=[])
+        m.submodules.sums_memory = memory = Memory(shape=fmt.bits, depth=self.machine.block_rows, init=[])
         read, write = memory.read_port(), memory.write_port()
         fresh, arrival = Signal(), Signal.like(self.foot)
         m.d.sync += [fresh.eq(self.top.fresh), self.top_out.eq(self.top), arrival.eq(self.foot)]

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from quaver.golden import Machine
-from quaver.hw.array import Array
+from quaver.hw.array import array_class
 from quaver.hw.design import Design
 
 
 def verilog(machine: Machine) -> tuple[str, str]:
     """The Verilog of a machine's array, one module per distinct component, and the name of its top module."""
     design = Design()
-    top = design.add(Array, machine)
+    top = design.add(array_class(machine), machine)
     return design.verilog(), top
 
 

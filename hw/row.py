@@ -1,5 +1,7 @@
 """A row of the array: its decoders and its random words at the head, then one PE per column."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -88,21 +90,23 @@ class Row(wiring.Component):
             activation, swap, weight = pe.a_out, pe.swap_out, pe.w_out
         m.d.comb += self.results.eq(Cat(pe.result for pe in pes))
         if machine.inner.rounding.stochastic:
-            self._deal_words(m, platform, pes)
+            deal_words(m, platform, self, pes)
         return m
 
-    def _deal_words(self, m: Module, platform: object, pes: list[ProcessingElement]) -> None:
-        r = self.machine.inner.rounding.random_bits
-        generator = place(m, platform, "generator", WordGenerator, r)
-        m.d.comb += [
-            generator.seed.eq(self.seed),
-            generator.reseed.eq(self.reseed),
-            generator.state.eq(self.state),
-            generator.step.eq(self.a.valid),
-        ]
-        word = generator.word
-        for j, pe in enumerate(pes):
-            mask = int(rotated(0, j, r))
-            m.d.comb += pe.word.eq(Cat(word[r - j % r :], word[: r - j % r]) ^ mask)
-            word, previous = Signal(r, name=f"word_{j + 1}"), word
-            m.d.sync += word.eq(previous)
+
+def deal_words(m: Module, platform: object, row: wiring.Component, pes: Sequence[wiring.Component]) -> None:
+    """Give each PE of a row its word of each activation; a row has `seed`, `reseed`, `state` and its lane `a`."""
+    r = row.machine.inner.rounding.random_bits
+    generator = place(m, platform, "generator", WordGenerator, r)
+    m.d.comb += [
+        generator.seed.eq(row.seed),
+        generator.reseed.eq(row.reseed),
+        generator.state.eq(row.state),
+        generator.step.eq(row.a.valid),
+    ]
+    word = generator.word
+    for j, pe in enumerate(pes):
+        mask = int(rotated(0, j, r))
+        m.d.comb += pe.word.eq(Cat(word[r - j % r :], word[: r - j % r]) ^ mask)
+        word, previous = Signal(r, name=f"word_{j + 1}"), word
+        m.d.sync += word.eq(previous)
