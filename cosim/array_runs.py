@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quaver.cosim.simulator import Model
-from quaver.cosim.tiles import assemble, beats
+from quaver.cosim.tiles import assemble, beats, sum_beats
 from quaver.golden import Format, Issued, Machine, array_words, gemm, issued_by
 from quaver.sim import gemm_cycles
 
@@ -54,7 +54,7 @@ def run_rtl(model: Model, machine: Machine, cases: Sequence[GemmCase], seed: int
         beats(machine, c.a, c.b, machine.a_formats.index(c.a_format), machine.b_formats.index(c.b_format))
         for c in cases
     ]
-    sums = [c.shape[0] * -(-c.shape[2] // machine.columns) for c in cases]
+    sums = [sum_beats(machine, c.shape[0], c.shape[2]) for c in cases]
     record = model.run(
         "bench_streams",
         {
@@ -67,7 +67,7 @@ def run_rtl(model: Model, machine: Machine, cases: Sequence[GemmCase], seed: int
             "activations_idle": [c.activations_idle for c in cases],
             "stall": [c.stall for c in cases],
             "reset": [c.reset for c in cases],
-            "afterwards": machine.latency + machine.load_cycles,
+            "afterwards": machine.latency + machine.columns + machine.rows * machine.interleave,
             "seed": seed,
         },
     )

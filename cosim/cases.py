@@ -87,10 +87,10 @@ def outer_cases(rng: Generator, machine: Machine, count: int) -> dict[str, Codes
 
 
 def gemm_cases(rng: Generator, machine: Machine, count: int) -> list[GemmCase]:
-    """GEMMs of random shape: M 1..40, K 1..3R, N 1..3C.  Every second one has idle cycles and back-pressure."""
+    """GEMMs of random shape, M, K and N up to `shape_limits`.  Every second one has idle cycles and back-pressure."""
     cases = []
     for index in range(count):
-        m, k, n = rng.integers(1, [41, 3 * machine.rows + 1, 3 * machine.columns + 1])
+        m, k, n = rng.integers(1, shape_limits(machine), endpoint=True)
         a_format, b_format = rng.choice(len(machine.a_formats)), rng.choice(len(machine.b_formats))
         weights_idle, activations_idle, stall = [0.0] * 3 if index % 2 else rng.uniform(0, 0.6, 3).tolist()
         cases.append(
@@ -106,6 +106,21 @@ def gemm_cases(rng: Generator, machine: Machine, count: int) -> list[GemmCase]:
             )
         )
     return cases
+
+
+def shape_limits(machine: Machine) -> tuple[int, int, int]:
+    """M, K and N of GEMMs that take a few tiles: 40 rows (`os`: two blocks), three tiles of K and of N.
+
+    With `os` a tile of K is a k step, and what counts is a chunk of up to 64 products.
+    """
+    rows, products, columns = 40, 3 * machine.rows, 3 * machine.columns
+    match machine.dataflow:
+        case "os":
+            return max(rows, 2 * machine.block_rows), 3 * max(machine.rows, min(machine.chunk, 64)), columns
+        case "is":
+            return columns, products, rows
+        case _:
+            return rows, products, columns
 
 
 def operand(rng: Generator, fmt: Format, shape: tuple[int, int]) -> Codes:

@@ -14,7 +14,7 @@ from quaver.cosim.lanes import Lanes, evaluate, product_of
 from quaver.cosim.simulator import Model
 from quaver.golden import Format, Machine, accumulate, chunk_addend, decode, mac, multiply
 from quaver.golden.errors import check_range
-from quaver.hw.array import Array
+from quaver.hw.array import array_class
 
 GEMMS = 60
 """GEMMs per verification."""
@@ -83,7 +83,7 @@ def verify(
             if check.mismatches:
                 return report
     progress("building the array")
-    with Model.of(Array, machine) as model:
+    with Model.of(array_class(machine), machine) as model:
         progress(f"{GEMMS} GEMMs")
         report.checks.extend(check_gemms(model, machine, gemm_cases(rng, machine, GEMMS), seed))
     return report
@@ -170,7 +170,7 @@ def check_outer(model: Model, machine: Machine, cases: dict[str, NDArray[np.int6
 
 
 def check_gemms(model: Model, machine: Machine, cases: list[GemmCase], seed: int) -> list[Check]:
-    """GEMMs on a model of `Array(machine)`: every bit, and the cycles of those whose streams are always ready."""
+    """GEMMs on a model of `machine`'s array: every bit, and the cycles of those whose streams are always ready."""
     got, expected = run_rtl(model, machine, cases, seed), run_model(machine, cases)
     at = [(c, g, e, r, s) for c, g, e in zip(cases, got, expected, strict=True) for r, s in np.ndindex(e.y.shape)]
     same = np.concatenate([(g.y == e.y).reshape(-1) for g, e in zip(got, expected, strict=True)])

@@ -133,7 +133,7 @@ class Energy:
 def accumulator_bytes(machine: Machine) -> int:
     """Capacity of the accumulator memory below one column: a sum per row of an M block, twice for ping-pong."""
     bits = machine.outer.format.bits + (machine.inner.format.bits if machine.passes_per_chunk > 1 else 0)
-    return -(-2 * machine.accumulator_depth * bits // 8)
+    return -(-2 * machine.block_rows * bits // 8)
 
 
 def mac_energy(machine: Machine) -> float:

@@ -10,12 +10,10 @@ _MAX = 1 << 48
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling:
-    """The weight-stationary loop nest of an M x K x N GEMM: for m_block, for n_tile, for k_tile, for m.
+    """The loop nest of an M x K x N GEMM: for m_block, for n_tile, for k_tile, for m.
 
-    Raises
-    ------
-    ValueError
-        If a dimension is below 1.
+    The weight-stationary nest; the input-stationary one is that of the transposes.  In the output-stationary one a
+    K tile is one product, and a beat serves a row of every PE.
     """
 
     m: int
@@ -25,16 +23,15 @@ class Tiling:
     n: int
     """Columns of weights."""
     rows: int
-    """Rows of the array: products per K tile."""
+    """Products per K tile."""
     columns: int
     """Columns of the array: outputs per N tile."""
     depth: int
     """Rows of activations per M block, the last excepted."""
-
-    def __post_init__(self) -> None:
-        check_range("m", self.m, 1, _MAX)
-        check_range("k", self.k, 1, _MAX)
-        check_range("n", self.n, 1, _MAX)
+    beat_rows: int = 1
+    """Rows of activations that one beat serves."""
+    padded: bool = False
+    """Whether the last M block is filled up to `depth`."""
 
     @property
     def blocks(self) -> int:
@@ -60,20 +57,58 @@ class Tiling:
         return self.blocks * self.n_tiles * self.k_tiles
 
     @property
+    def passed_rows(self) -> int:
+        """Rows that pass through the array with each K tile, over all M blocks."""
+        return self.blocks * self.depth if self.padded else self.m
+
+    @property
     def beats(self) -> int:
         """Activation beats: each tile streams the rows of its block."""
-        return self.m * self.n_tiles * self.k_tiles
+        return self.passed_rows * self.n_tiles * self.k_tiles // self.beat_rows
 
 
 def tiling(machine: Machine, m: int, k: int, n: int) -> Tiling:
-    """How `machine` cuts an M x K x N GEMM into tiles."""
-    return Tiling(m=m, k=k, n=n, rows=machine.rows, columns=machine.columns, depth=machine.accumulator_depth)
+    """How `machine` cuts an M x K x N GEMM into tiles; of an input-stationary one, how it cuts the transposes.
+
+    Raises
+    ------
+    ValueError
+        If a dimension is below 1.
+    """
+    check_range("m", m, 1, _MAX)
+    check_range("k", k, 1, _MAX)
+    check_range("n", n, 1, _MAX)
+    if machine.dataflow == "is":
+        m, n = n, m
+    slots = machine.dataflow == "os"
+    return Tiling(
+        m=m,
+        k=k,
+        n=n,
+        rows=machine.block_products,
+        columns=machine.columns,
+        depth=machine.block_rows,
+        beat_rows=machine.rows if slots else 1,
+        padded=slots,
+    )
 
 
 def gemm_cycles(machine: Machine, m: int, k: int, n: int) -> int:
     """Cycles of one M x K x N GEMM, from the edge that accepts the first beat to that of the last output beat, both in.
 
-    The machine is idle before, every stream is always ready, and cycle 0 accepts the first beat of weights.
+    The machine is idle before, and every stream is always ready.
+
+    Raises
+    ------
+    ValueError
+        If a dimension is below 1.
+    """
+    nest = tiling(machine, m, k, n)
+    return _output_stationary(machine, nest) if machine.dataflow == "os" else _weight_stationary(machine, nest)
+
+
+def _weight_stationary(machine: Machine, nest: Tiling) -> int:
+    """Cycles where weights are loaded tile by tile; cycle 0 accepts the first beat of weights.
 
     Let L = `machine.load_cycles`, R = `machine.round_trip`, and let tile i stream B(i) activation beats, from cycle
     t(i) on.  Weights of the next tile are loaded while this one computes, so
@@ -92,7 +127,6 @@ def gemm_cycles(machine: Machine, m: int, k: int, n: int) -> int:
 
         cycles = L + (blocks - 1) * T(D) + T(B') - max(B', L) + B' + latency.
     """
-    nest = tiling(machine, m, k, n)
     load = machine.load_cycles
 
     def step(rows: int) -> int:
@@ -104,6 +138,31 @@ def gemm_cycles(machine: Machine, m: int, k: int, n: int) -> int:
     full = (nest.blocks - 1) * block(nest.depth)
     last = block(nest.last_block) - step(nest.last_block) + nest.last_block
     return load + full + last + machine.latency
+
+
+def _output_stationary(machine: Machine, nest: Tiling) -> int:
+    """Cycles where sums stay; cycle 0 accepts the first beat of activations.
+
+    A k step is I = `machine.interleave` beats.  Let D = `machine.drain_steps`: so many k steps must lie between the
+    ends of two chunks, the rest of which the array waits before the second one's last step.  A tile has chunks of
+    L = `machine.chunk` products and a last one of l, hence takes, from the end of the tile before to its own end,
+
+        T = (chunks - 1) * max(L, D) + max(l, D)
+
+    k steps; only the first chunk of all has nothing to wait for, and takes as many steps as it has products, f.  With
+    the last step's last beat `machine.latency` cycles pass until the first of the last tile's B' beats of sums leaves:
+
+        cycles = I * (blocks * n_tiles * T - max(f, D) + f) + latency + B' - 1.
+    """
+    chunks = -(-nest.k // machine.chunk)
+
+    def period(products: int) -> int:
+        return max(products, machine.drain_steps)
+
+    first = min(nest.k, machine.chunk)
+    tile = (chunks - 1) * period(machine.chunk) + period(nest.k - (chunks - 1) * machine.chunk)
+    steps = nest.blocks * nest.n_tiles * tile - period(first) + first
+    return machine.interleave * steps + machine.latency + nest.last_block - 1
 
 
 def utilization(machine: Machine, macs: int, cycles: int) -> float:
