@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quaver.cosim.simulator import Model
-from quaver.cosim.tiles import assemble, beats, sum_beats
+from quaver.cosim.tiles import Beats, assemble, beats, sum_beats
 from quaver.golden import Format, Issued, Machine, array_words, gemm, issued_by
 from quaver.sim import gemm_cycles
 
@@ -50,24 +50,20 @@ class GemmRun(NamedTuple):
 
 def run_rtl(model: Model, machine: Machine, cases: Sequence[GemmCase], seed: int = 0) -> list[GemmRun]:
     """Run `cases` one after the other on a model of `machine`'s array."""
-    streams = [
-        beats(machine, c.a, c.b, machine.a_formats.index(c.a_format), machine.b_formats.index(c.b_format))
-        for c in cases
-    ]
-    sums = [sum_beats(machine, c.shape[0], c.shape[2]) for c in cases]
+    weights, activations, sums = _streams(machine, cases)
     record = model.run(
         "bench_streams",
         {
-            "weights": np.concatenate([w for w, _ in streams]),
-            "activations": np.concatenate([a for _, a in streams]),
-            "weight_beats": [len(w) for w, _ in streams],
-            "activation_beats": [len(a) for _, a in streams],
+            "weights": np.concatenate(weights),
+            "activations": np.concatenate(activations),
+            "weight_beats": [len(w) for w in weights],
+            "activation_beats": [len(a) for a in activations],
             "sum_beats": sums,
             "weights_idle": [c.weights_idle for c in cases],
             "activations_idle": [c.activations_idle for c in cases],
             "stall": [c.stall for c in cases],
             "reset": [c.reset for c in cases],
-            "afterwards": machine.latency + machine.columns + machine.rows * machine.interleave,
+            "afterwards": _patience(machine),
             "seed": seed,
         },
     )
@@ -76,6 +72,38 @@ def run_rtl(model: Model, machine: Machine, cases: Sequence[GemmCase], seed: int
         GemmRun(assemble(machine, part, *case.shape), int(cycles))
         for case, part, cycles in zip(cases, parts, record["cycles"], strict=True)
     ]
+
+
+def run_together(
+    model: Model, machine: Machine, cases: Sequence[GemmCase], *, stall: float = 0.0, seed: int = 0
+) -> tuple[list[NDArray], int]:
+    """Run `cases` without a gap, as one stream of beats; returns all their codes, and the cycles of all together."""
+    weights, activations, sums = _streams(machine, cases)
+    job = {
+        **{"weights": np.concatenate(weights), "weight_beats": [sum(map(len, weights))], "weights_idle": [0.0]},
+        **{"activations": np.concatenate(activations), "activation_beats": [sum(map(len, activations))]},
+        **{"activations_idle": [0.0], "sum_beats": [sum(sums)], "stall": [stall], "reset": [True]},
+        **{"afterwards": _patience(machine), "seed": seed},
+    }
+    record = model.run("bench_streams", job)
+    parts = np.split(record["sums"], np.cumsum(sums)[:-1])
+    results = [assemble(machine, part, *case.shape) for case, part in zip(cases, parts, strict=True)]
+    return results, int(record["cycles"][0])
+
+
+def _streams(machine: Machine, cases: Sequence[GemmCase]) -> tuple[list[Beats], list[Beats], list[int]]:
+    """Beats of weights, beats of activations and number of beats of sums of each case."""
+    streams = [
+        beats(machine, c.a, c.b, machine.a_formats.index(c.a_format), machine.b_formats.index(c.b_format))
+        for c in cases
+    ]
+    sums = [sum_beats(machine, c.shape[0], c.shape[2]) for c in cases]
+    return [weights for weights, _ in streams], [activations for _, activations in streams], sums
+
+
+def _patience(machine: Machine) -> int:
+    """Cycles behind the last beat of sums in which any that should not come would have come."""
+    return machine.latency + machine.columns + machine.rows * machine.interleave
 
 
 def run_model(machine: Machine, cases: Sequence[GemmCase]) -> list[GemmRun]:

@@ -7,6 +7,7 @@ import pytest
 from quaver.cosim.array_runs import GemmCase
 from quaver.cosim.cases import operand
 from quaver.cosim.simulator import Model
+from quaver.cosim.verify import Check
 from quaver.golden import Machine
 from quaver.hw.design import Design
 
@@ -47,3 +48,16 @@ def make_case() -> Callable[..., GemmCase]:
         return GemmCase(a, b, a_format, b_format, **streams)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def agree() -> Callable[..., None]:
+    """Assertion on the checks of GEMMs: nothing differs, and all was compared, cycles where nothing disturbs them."""
+
+    def check(checks: list[Check], cases: list[GemmCase]) -> None:
+        assert [check.first for check in checks] == [None, None]
+        assert [check.mismatches for check in checks] == [0, 0]
+        outputs = sum(case.shape[0] * case.shape[2] for case in cases)
+        assert [check.compared for check in checks] == [outputs, sum(case.flows for case in cases)]
+
+    return check

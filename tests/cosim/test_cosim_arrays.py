@@ -5,23 +5,20 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from quaver.cosim.array_runs import GemmCase, run_rtl
+from quaver.cosim.array_runs import GemmCase, run_model, run_rtl, run_together
 from quaver.cosim.cases import gemm_cases
 from quaver.cosim.simulator import Model
-from quaver.cosim.tiles import assemble, beats
-from quaver.cosim.verify import Check, check_gemms
+from quaver.cosim.verify import check_gemms
 from quaver.golden import (
     RHA,
     RNE,
     RTZ,
     Accumulator,
     Format,
-    Issued,
     Machine,
     Rounding,
     array_words,
     gemm,
-    issued_by,
     sr,
 )
 from quaver.golden.catalog import BF16, DLFLOAT16, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ, E6M5, E6M5_SUB, FP16, FP32, HFP8_153
@@ -30,6 +27,7 @@ from quaver.hw.array import Array
 RANDOM = 20
 """GEMMs of random shape per machine, every second one with idle cycles and back-pressure."""
 CaseMaker = Callable[..., GemmCase]
+Agree = Callable[..., None]
 
 
 def kept(fmt: Format, rounding: Rounding = RNE) -> Accumulator:
@@ -82,22 +80,14 @@ def seed_for(described: Machine) -> int:
     return seed
 
 
-def agree(checks: list[Check], cases: list[GemmCase]) -> None:
-    """Nothing differs, and all was compared: every output, and the cycles of every GEMM that nothing disturbs."""
-    assert [check.first for check in checks] == [None, None]
-    assert [check.mismatches for check in checks] == [0, 0]
-    outputs = sum(case.shape[0] * case.shape[2] for case in cases)
-    assert [check.compared for check in checks] == [outputs, sum(case.flows for case in cases)]
-
-
-def test_random_shapes(described: Machine, model: Model) -> None:
+def test_random_shapes(described: Machine, model: Model, agree: Agree) -> None:
     seed = seed_for(described)
     cases = gemm_cases(np.random.default_rng(seed), described, RANDOM)
     assert sum(case.flows for case in cases) == RANDOM // 2
     agree(check_gemms(model, described, cases, seed), cases)
 
 
-def test_shapes_at_the_edges_of_tiles(described: Machine, model: Model, make_case: CaseMaker) -> None:
+def test_shapes_at_the_edges_of_tiles(described: Machine, model: Model, make_case: CaseMaker, agree: Agree) -> None:
     """Undisturbed: cycles of every one count.  Without reset: the generators' words run on from GEMM to GEMM."""
     rng = np.random.default_rng(seed_for(described))
     rows, columns, depth = described.rows, described.columns, min(described.accumulator_depth, 24)
@@ -119,7 +109,7 @@ SLOW = [(0.9, 0.0, 0.0), (0.0, 0.9, 0.0), (0.0, 0.0, 0.95), (0.8, 0.1, 0.8)]
 """Weights that starve the array, activations that do, a sink that fills its buffer to the brim, and a bit of each."""
 
 
-def test_slow_streams(described: Machine, model: Model, make_case: CaseMaker) -> None:
+def test_slow_streams(described: Machine, model: Model, make_case: CaseMaker, agree: Agree) -> None:
     seed = seed_for(described)
     rng = np.random.default_rng(seed)
     shapes = [(3, 2 * described.rows, 2 * described.columns), (40, described.rows + 1, described.columns)]
@@ -144,24 +134,10 @@ def test_back_to_back(described: Machine, model: Model, make_case: CaseMaker) ->
     """GEMMs of changing formats follow each other without a gap, as one stream of beats."""
     rng = np.random.default_rng(seed_for(described))
     shapes = rng.integers(1, [13, 2 * described.rows + 1, 2 * described.columns + 1], (8, 3)).tolist()
-    cases = [make_case(rng, described, shape, choice=i) for i, shape in enumerate(shapes)]
-    streams, expected, issued = [], [], Issued()
-    for case in cases:
-        choice = described.a_formats.index(case.a_format), described.b_formats.index(case.b_format)
-        streams.append(beats(described, case.a, case.b, *choice))
-        words = array_words(described, *case.shape, issued)
-        expected.append(gemm(case.a, case.b, described.arithmetic(case.a_format, case.b_format), words=words))
-        issued = Issued(*np.add(issued, issued_by(described, *case.shape)).tolist())
-    weights, activations = (np.concatenate(part) for part in zip(*streams, strict=True))
-    sums = [case.shape[0] * -(-case.shape[2] // described.columns) for case in cases]
-    job = {
-        **{"weights": weights, "weight_beats": [len(weights)], "weights_idle": [0.0]},
-        **{"activations": activations, "activation_beats": [len(activations)], "activations_idle": [0.0]},
-        **{"sum_beats": [sum(sums)], "stall": [0.3], "reset": [True], "afterwards": 100, "seed": 1},
-    }
-    record = model.run("bench_streams", job)["sums"]
-    for case, part, y in zip(cases, np.split(record, np.cumsum(sums)[:-1]), expected, strict=True):
-        np.testing.assert_array_equal(assemble(described, part, *case.shape), y)
+    cases = [make_case(rng, described, shape, choice=i, reset=i == 0) for i, shape in enumerate(shapes)]
+    results, _ = run_together(model, described, cases, stall=0.3, seed=1)
+    for y, expected in zip(results, run_model(described, cases), strict=True):
+        np.testing.assert_array_equal(y, expected.y)
 
 
 def test_machines_differ_as_they_should() -> None:
