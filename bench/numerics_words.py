@@ -113,6 +113,9 @@ def correlations() -> Table:
         for distance in (*DISTANCES, bits):
             found[f"times t, t + d, d = {distance}"] = _magnitudes(rows[:, :-distance], rows[:, distance:])
         found["row i, outer adder i, d = 0"] = _magnitudes(rows, outer)
+        for one, other in ((0, 1), (1, 2), (0, 2)):
+            stages = (_lanes(UPDATE_GENERATORS + stage * PLACES, bits) for stage in (one, other))
+            found[f"update lane i, stages {one} and {other}, d = 0"] = _magnitudes(*stages)
         result[str(bits)] = {
             name: {"mean": float(np.mean(rho)), "max": float(np.max(rho))} for name, rho in found.items()
         }

@@ -23,7 +23,7 @@ from quaver.golden.arithmetic import Accumulator, Overflow
 from quaver.golden.casts import encode
 from quaver.golden.catalog import FP32
 from quaver.golden.errors import check_choice, check_range
-from quaver.golden.formats import Format, decode, to_float
+from quaver.golden.formats import Exact, Format, decode, to_float
 from quaver.golden.lane_words import LaneWords, words_of
 from quaver.golden.lfsr import UPDATE_GENERATORS
 from quaver.golden.mac import add, multiply, round_sum
@@ -49,10 +49,9 @@ class AdamStep(NamedTuple):
 class Adam:
     """Adam (Kingma and Ba 2015), or AdamW (Loshchilov and Hutter 2019) where the decay is decoupled.
 
-    Every line with a q (see the module) issues its tensor to the lanes in C order, in the order above, and so takes its
-    own words from the law; it does so under every rounding and with a zero scalar too: four per step.  lr,
-    weight_decay (decoupled: lr * weight_decay), beta1, beta2, 1 - beta1 and 1 - beta2 are computed in float64 and
-    rounded once to `scalar`; the bias corrections and eps stay float64.
+    The four lines with a q (see the module) are stages of one pipeline, in the order above, whose words are dealt as
+    those of `Sgd`.  lr, weight_decay (decoupled: lr * weight_decay), beta1, beta2, 1 - beta1 and 1 - beta2 are computed
+    in float64 and rounded once to `scalar`; the bias corrections and eps stay float64.
 
     Raises
     ------
@@ -143,35 +142,33 @@ class Adam:
         g = as_gradient(gradient, fmt, saturate)
         check_shapes(w, mean=m, square=v, gradient=g)
 
-        def law() -> LaneWords:
-            nonlocal words
-            now, words = words, words.after(w.size)
-            return now
+        def q(stage: int, alpha: float, x: Codes, y: Codes) -> Codes:
+            law = words.stage(stage)
+            return axpy(alpha, x, y, fmt, self.rounding, words=law, saturate=saturate, scalar=self.scalar)
 
-        def q(alpha: float, x: Codes, y: Codes) -> Codes:
-            return axpy(alpha, x, y, fmt, self.rounding, words=law(), saturate=saturate, scalar=self.scalar)
+        def rounded(stage: int, total: Exact, into: Format) -> Codes:
+            accumulator = Accumulator(format=into, rounding=self.rounding, overflow=self.overflow)
+            return round_sum(total, accumulator, words_of(words.stage(stage), w.shape, self.rounding))
 
-        def decayed(beta: float, old: Codes, new: Codes, new_format: Format) -> Codes:
+        def decayed(stage: int, beta: float, old: Codes, new: Codes, new_format: Format) -> Codes:
             """q(beta * old + (1 - beta) * new), as codes of the moments' format."""
             kept = multiply(scalar_of("beta", beta, self.scalar), decode(old, moments))
             joined = multiply(scalar_of("1 - beta", 1 - beta, self.scalar), decode(new, new_format))
-            accumulator = Accumulator(format=moments, rounding=self.rounding, overflow=self.overflow)
-            return round_sum(add(kept, joined), accumulator, words_of(law(), w.shape, self.rounding))
+            return rounded(stage, add(kept, joined), moments)
 
         if self.decoupled:
-            w = q(-(self.lr * self.weight_decay), w, w)
+            w = q(0, -(self.lr * self.weight_decay), w, w)
         else:
-            g = q(self.weight_decay, w, g)
+            g = q(0, self.weight_decay, w, g)
         gradients = decode(g, fmt)
         h = round_to(multiply(gradients, gradients), FP32, saturate=saturate)
-        m = decayed(self.beta1, m, g, fmt)
-        v = decayed(self.beta2, v, h, FP32)
+        m = decayed(1, self.beta1, m, g, fmt)
+        v = decayed(2, self.beta2, v, h, FP32)
         u = encode(self.direction(m, v, t), FP32, saturate=saturate)
 
         step = multiply(scalar_of("lr", -self.lr, self.scalar), decode(u, FP32))
-        accumulator = Accumulator(format=fmt, rounding=self.rounding, overflow=self.overflow)
-        w = round_sum(add(decode(w, fmt), step), accumulator, words_of(law(), w.shape, self.rounding))
-        return AdamStep(w, m, v, words)
+        w = rounded(3, add(decode(w, fmt), step), fmt)
+        return AdamStep(w, m, v, words.after(w.size))
 
     def direction(self, mean: ArrayLike, square: ArrayLike, t: int) -> NDArray[np.float64]:
         """mhat / (sqrt(vhat) + eps) of codes of m and v after `t` steps, in float64."""

@@ -42,6 +42,10 @@ class LaneWords:
         words = LeapingLfsr(bits).words(self.seeds(), self.issued, -(-count // self.lanes))
         return words.T.reshape(-1)[:count].reshape(shape)
 
+    def stage(self, number: int) -> "LaneWords":
+        """The law of stage `number` of a unit whose lanes have one generator per stage, stage after stage."""
+        return replace(self, generators=self.generators + number * self.lanes)
+
     def after(self, count: int) -> "LaneWords":
         """The law that holds after a tensor of `count` elements."""
         return replace(self, issued=self.issued + -(-count // self.lanes))

@@ -94,8 +94,9 @@ class Sgd:
 
     With `nesterov` there is a fourth before the last, u = q(momentum * v + g), and the weights follow u instead of v.
 
-    Every AXPY issues its tensor to the lanes in C order, in the order above, and so takes its own words from the law;
-    it does so under every rounding and with a zero scalar too.  The scalars are rounded once, to `scalar`.
+    The AXPYs are stages of one pipeline, in the order above, and a tensor is issued to its lanes in C order; each stage
+    of a lane has a generator of its own, which steps once per item under every rounding and with a zero scalar too.
+    The scalars are rounded once, to `scalar`.
 
     Raises
     ------
@@ -163,16 +164,15 @@ class Sgd:
         g = as_gradient(gradient, self.format, saturate)
         check_shapes(w, velocity=v, gradient=g)
 
-        def q(alpha: float, x: Codes, y: Codes) -> Codes:
-            nonlocal words
-            law, words = words, words.after(w.size)
+        def q(stage: int, alpha: float, x: Codes, y: Codes) -> Codes:
+            law = words.stage(stage)
             return axpy(alpha, x, y, self.format, self.rounding, words=law, saturate=saturate, scalar=self.scalar)
 
-        g = q(self.weight_decay, w, g)
-        v = q(self.momentum, v, g)
-        direction = q(self.momentum, v, g) if self.nesterov else v
-        w = q(-self.lr, direction, w)
-        return SgdStep(w, v, words)
+        g = q(0, self.weight_decay, w, g)
+        v = q(1, self.momentum, v, g)
+        direction, last = (q(2, self.momentum, v, g), 3) if self.nesterov else (v, 2)
+        w = q(last, -self.lr, direction, w)
+        return SgdStep(w, v, words.after(w.size))
 
 
 def as_tensor(field: str, codes: ArrayLike, fmt: Format) -> Codes:

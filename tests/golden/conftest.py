@@ -1,6 +1,8 @@
 """The arithmetic once more, as scalar statements on fractions.Fraction, and the cases on which golden is compared."""
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from fractions import Fraction
 from functools import cache, reduce
 from typing import NamedTuple
@@ -8,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from quaver.golden import AlignedSum, ExactSum, Format, encode, engine, to_float
+from quaver.golden import AlignedSum, ExactSum, Format, LaneWords, encode, engine, to_float
 
 
 class Real(NamedTuple):
@@ -65,6 +67,11 @@ class Law:
     @staticmethod
     def has_negative_zero(fmt: Format) -> bool:
         return fmt.signed and fmt.specials not in ("fnuz", "dlfloat")
+
+    @staticmethod
+    def real(value: float) -> Real:
+        """A finite number."""
+        return Real("finite", bool(np.signbit(value)), abs(Fraction(value)))
 
     @staticmethod
     @cache
@@ -330,6 +337,18 @@ def law() -> type[Law]:
 @pytest.fixture(scope="session")
 def real() -> type[Real]:
     return Real
+
+
+@pytest.fixture(scope="session")
+def resumed() -> Callable:
+    """The state after an optimiser's step as it comes back from a file."""
+
+    def read_back(state, kind: type):
+        table = json.loads(json.dumps([*(array.tolist() for array in state[:-1]), asdict(state.words)]))
+        arrays = [np.array(codes, array.dtype) for codes, array in zip(table[:-1], state[:-1], strict=True)]
+        return kind(*arrays, LaneWords(**table[-1]))
+
+    return read_back
 
 
 class Cases(NamedTuple):

@@ -77,7 +77,7 @@ def test_words_of_one_sum_are_nearly_independent(script):
                 assert rho["mean"] < 1.35 * np.sqrt(2 / np.pi / script.TIMES), (bits, name)
                 assert rho["max"] < 5 / np.sqrt(script.TIMES), (bits, name)
                 compared += 1
-    assert compared == (5 * 4 + 1) + 2 * (5 * 5 + 1)  # at r = 4 the distance r is among the others
+    assert compared == (5 * 4 + 4) + 2 * (5 * 5 + 4)  # at r = 4 the distance r is among the others
 
 
 def test_correlation_is_that_of_numpy(script):

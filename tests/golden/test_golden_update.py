@@ -1,15 +1,12 @@
-"""Updates of weights: AXPYs and whole optimisers against scalar loops on exact fractions, and what the papers claim."""
+"""AXPYs and stochastic gradient descent against scalar loops on exact fractions, and what the papers claim."""
 
-import json
-from dataclasses import asdict, replace
-from fractions import Fraction
+from dataclasses import replace
 from math import inf, nan, sqrt
 
 import numpy as np
 import pytest
 
 from quaver.golden import FORMATS, RHA, RNE, RTZ, Accumulator, LaneWords, Rounding, encode, seed_of, sr, to_float
-from quaver.golden.adam import Adam, AdamStep
 from quaver.golden.catalog import BF16, DLFLOAT16, E4M3, E5M2, E5M2_WANG, E6M9, FP16, FP32
 from quaver.golden.lfsr import UPDATE_GENERATORS, step
 from quaver.golden.update import Sgd, SgdStep, axpy
@@ -21,13 +18,10 @@ MODES = [
 ALPHAS = [0.0, -0.0, 1.0, -1.0, 0.9, -0.1, 1e-4, -3.7e-3, 511.5, -6e4]
 
 
-def as_real(real, value: float):
-    return real("finite", bool(np.signbit(value)), abs(Fraction(value)))
-
-
-def naive_words(law: LaneWords, count: int, bits: int) -> list[int]:
-    """Words of a tensor's elements: lane i mod lanes, each generator stepped one by one."""
-    states = [seed_of(law.seed, law.generators + lane) for lane in range(law.lanes)]
+def naive_words(law: LaneWords, count: int, bits: int, stage: int = 0) -> list[int]:
+    """Words of a tensor's elements at a stage: lane i mod lanes, each generator stepped one by one."""
+    first = 0x30000 + stage * law.lanes
+    states = [seed_of(law.seed, first + lane) for lane in range(law.lanes)]
     rows = []
     for _ in range(law.issued + -(-count // law.lanes)):
         for lane in range(law.lanes):
@@ -57,7 +51,7 @@ def axpy_cases(rng: np.random.Generator, fmt, alpha: float, count: int) -> tuple
 
 
 @pytest.mark.parametrize("fmt", [FP16, BF16, FP32, DLFLOAT16, E6M9], ids=str)
-def test_axpy_is_one_rounding_of_the_exact_sum(law, real, fmt):
+def test_axpy_is_one_rounding_of_the_exact_sum(law, fmt):
     rng = np.random.default_rng(fmt.bits + fmt.bias)
     compared = stochastic = 0
     for index, rounding in enumerate(MODES):
@@ -68,7 +62,7 @@ def test_axpy_is_one_rounding_of_the_exact_sum(law, real, fmt):
             words = rng.integers(0, 1 << rounding.random_bits, 60)
             got = axpy(alpha, x, y, fmt, rounding, words=words, saturate=saturate)
             assert got.dtype == fmt.dtype
-            factor = law.decode(law.round(as_real(real, alpha), fmt, "rne"), fmt)
+            factor = law.decode(law.round(law.real(alpha), fmt, "rne"), fmt)
             for i in range(60):
                 product = law.multiply(factor, law.decode(int(x[i]), fmt))
                 assert got[i] == law.accumulate(int(y[i]), product, accumulator, int(words[i])), (alpha, x[i], y[i])
@@ -109,33 +103,30 @@ def test_axpy_broadcasts_and_takes_the_law_of_lanes():
 # ----------------------------------------------------------------------------------------------------------------- SGD
 
 
-def sgd_on_fractions(law, real, sgd: Sgd, w: list[int], v: list[int], g: list[int], words: LaneWords):
+def sgd_on_fractions(law, sgd: Sgd, w: list[int], v: list[int], g: list[int], words: LaneWords):
     """One step, one element and one fraction at a time."""
     fmt, scalar = sgd.format, sgd.scalar or sgd.format
     accumulator = Accumulator(format=fmt, rounding=sgd.rounding, overflow=sgd.overflow)
     bits = sgd.rounding.random_bits
-    issued = words.issued
 
-    def q(alpha: float, x: list[int], y: list[int]) -> list[int]:
-        nonlocal issued
-        factor = law.decode(law.round(as_real(real, alpha), scalar, "rne"), scalar)
-        u = naive_words(replace(words, issued=issued), len(x), bits) if bits else [0] * len(x)
-        issued += -(-len(x) // words.lanes)
+    def q(stage: int, alpha: float, x: list[int], y: list[int]) -> list[int]:
+        factor = law.decode(law.round(law.real(alpha), scalar, "rne"), scalar)
+        u = naive_words(words, len(x), bits, stage) if bits else [0] * len(x)
         return [
             law.accumulate(yi, law.multiply(factor, law.decode(xi, fmt)), accumulator, ui)
             for xi, yi, ui in zip(x, y, u, strict=True)
         ]
 
-    g = q(sgd.weight_decay, w, g)
-    v = q(sgd.momentum, v, g)
-    u = q(sgd.momentum, v, g) if sgd.nesterov else v
-    return q(-sgd.lr, u, w), v, issued
+    g = q(0, sgd.weight_decay, w, g)
+    v = q(1, sgd.momentum, v, g)
+    u = q(2, sgd.momentum, v, g) if sgd.nesterov else v
+    return q(3 if sgd.nesterov else 2, -sgd.lr, u, w), v
 
 
 @pytest.mark.parametrize("nesterov", [False, True], ids=["heavy-ball", "nesterov"])
 @pytest.mark.parametrize("rounding", [RNE, RTZ, sr(9), Rounding(mode="sr_unbiased", random_bits=5)], ids=str)
 @pytest.mark.parametrize("fmt", [DLFLOAT16, FP16, FP32, E6M9], ids=str)
-def test_sgd_is_its_axpys(law, real, fmt, rounding, nesterov):
+def test_sgd_is_its_axpys(law, fmt, rounding, nesterov):
     sgd = Sgd(
         lr=0.1,
         momentum=0.9,
@@ -154,15 +145,13 @@ def test_sgd_is_its_axpys(law, real, fmt, rounding, nesterov):
     compared = 0
     for _ in range(6):
         g = encode(rng.standard_normal(9) * rng.choice([1e-4, 1.0, 1e3]), fmt)
-        issued = words.issued
-        want_w, want_v, issued = sgd_on_fractions(law, real, sgd, want_w, want_v, g.tolist(), words)
+        want_w, want_v = sgd_on_fractions(law, sgd, want_w, want_v, g.tolist(), words)
         w, v, words = sgd.step(w, v, g, words)
         assert w.tolist() == want_w
         assert v.tolist() == want_v
-        assert words == replace(sgd.words, issued=issued)
         compared += w.size
     assert compared == 54
-    assert words.issued == 6 * (4 if nesterov else 3) * 3  # nine elements on four lanes
+    assert words == replace(sgd.words, issued=6 * 3)  # nine elements on four lanes
 
 
 def test_gradients_may_be_floats():
@@ -206,14 +195,7 @@ def test_stochastic_updates_move_where_nearest_ones_stall(fmt):
             assert (drift == 0).all()
 
 
-def resumed(state, codec):
-    """A state as it comes back from a file."""
-    table = json.loads(json.dumps([*(array.tolist() for array in state[:-1]), asdict(state.words)]))
-    arrays = [np.array(codes, array.dtype) for codes, array in zip(table[:-1], state[:-1], strict=True)]
-    return codec(*arrays, LaneWords(**table[-1]))
-
-
-def test_sgd_resumes_with_the_same_bits():
+def test_sgd_resumes_with_the_same_bits(resumed):
     sgd = Sgd(lr=0.05, momentum=0.9, weight_decay=1e-4, rounding=sr(13), seed=2)
     rng = np.random.default_rng(4)
     start = SgdStep(encode(rng.standard_normal(100), DLFLOAT16), np.zeros(100, np.uint16), sgd.words)
@@ -233,178 +215,52 @@ def test_sgd_resumes_with_the_same_bits():
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0), (2, 3, 5)], ids=str)
 def test_tensors_may_have_any_shape(shape):
     zero, ones = np.zeros(shape, np.uint16), np.ones(shape)
-    size = ones.size
-    sgd, adam = Sgd(lr=0.5, rounding=sr(3), lanes=4), Adam(lr=0.5, format=FP16, rounding=sr(3), lanes=4)
-    by_sgd, by_adam = sgd.step(zero, zero, ones, sgd.words), adam.step(zero, zero, zero, ones, adam.words, t=1)
-    for state, passes, fmt in ((by_sgd, 3, DLFLOAT16), (by_adam, 4, FP16)):
-        assert {np.shape(array) for array in state[:-1]} == {shape}
-        assert state.words.issued == passes * -(-size // 4)
-        np.testing.assert_allclose(to_float(state.weights, fmt), -ones / 2, rtol=0.01)
+    sgd = Sgd(lr=0.5, rounding=sr(3), lanes=4)
+    state = sgd.step(zero, zero, ones, sgd.words)
+    assert {np.shape(array) for array in state[:-1]} == {shape}
+    assert state.words.issued == -(-ones.size // 4)
+    np.testing.assert_allclose(to_float(state.weights, DLFLOAT16), -ones / 2, rtol=0.01)
 
 
 def test_tensors_follow_one_another_on_the_lanes():
-    """Two tensors in turn consume the words that one of both, lane by lane, would not."""
+    """Two tensors in turn take the words that one of both would; a last row that is not full shifts the second."""
     sgd = Sgd(lr=0.3, rounding=sr(8), lanes=8)
     rng = np.random.default_rng(5)
     w, g = encode(rng.standard_normal(16), DLFLOAT16), rng.standard_normal(16)
     zero = np.zeros(16, np.uint16)
     first = sgd.step(w, zero, g, sgd.words)
     second = sgd.step(w, zero, g, first.words)
-    assert first.words.issued == 6
-    assert second.words.issued == 12
+    assert first.words.issued == 2
+    assert second.words.issued == 4
     assert (first.weights != second.weights).any()
-
-
-# ---------------------------------------------------------------------------------------------------------------- Adam
-
-
-def adam_on_fractions(law, real, adam: Adam, w, m, v, g, words: LaneWords, t: int):
-    """One step, one element at a time; float64 only where the definition has it."""
-    fmt, moments, bits = adam.format, adam.moments or adam.format, adam.rounding.random_bits
-    saturate = adam.overflow == "saturate"
-    issued = words.issued
-
-    def numbers(codes, of):
-        return [law.decode(code, of) for code in codes]
-
-    def scalar(value: float):
-        return law.decode(law.round(as_real(real, value), adam.scalar, "rne"), adam.scalar)
-
-    def q(alpha, x, beta, y, of) -> list[int]:
-        nonlocal issued
-        u = naive_words(replace(words, issued=issued), len(x), bits) if bits else [0] * len(x)
-        issued += -(-len(x) // words.lanes)
-        accumulator = Accumulator(format=of, rounding=adam.rounding, overflow=adam.overflow)
-        terms = [law.add(law.multiply(alpha, a), law.multiply(beta, b)) for a, b in zip(x, y, strict=True)]
-        return [law.round_sum(term, accumulator, word) for term, word in zip(terms, u, strict=True)]
-
-    one = scalar(1.0)
-    if adam.decoupled:
-        w = q(scalar(-(adam.lr * adam.weight_decay)), numbers(w, fmt), one, numbers(w, fmt), fmt)
-    else:
-        g = q(scalar(adam.weight_decay), numbers(w, fmt), one, numbers(g, fmt), fmt)
-    gradients = numbers(g, fmt)
-    h = [law.decode(law.round(law.multiply(x, x), FP32, "rne", saturate=saturate), FP32) for x in gradients]
-    m = q(scalar(adam.beta1), numbers(m, moments), scalar(1 - adam.beta1), gradients, moments)
-    v = q(scalar(adam.beta2), numbers(v, moments), scalar(1 - adam.beta2), h, moments)
-    directions = []
-    for mean, square in zip(numbers(m, moments), numbers(v, moments), strict=True):
-        mhat = float(mean.magnitude) * (-1) ** mean.negative / float(1 - Fraction(adam.beta1) ** t)
-        vhat = float(square.magnitude) / float(1 - Fraction(adam.beta2) ** t)
-        quotient = as_real(real, mhat / (sqrt(vhat) + adam.eps))
-        directions.append(law.decode(law.round(quotient, FP32, "rne", saturate=saturate), FP32))
-    w = q(scalar(-adam.lr), directions, one, numbers(w, fmt), fmt)
-    return w, m, v, issued
-
-
-@pytest.mark.parametrize("decoupled", [True, False], ids=["adamw", "adam"])
-@pytest.mark.parametrize("rounding", [RNE, sr(11)], ids=str)
-@pytest.mark.parametrize(
-    "fmt, moments", [(FP32, None), (BF16, FP32), (DLFLOAT16, None), (FP16, BF16), (E6M9, DLFLOAT16)], ids=str
-)
-def test_adam_is_what_it_says(law, real, fmt, moments, rounding, decoupled):
-    adam = Adam(
-        lr=0.01,
-        beta1=0.5,  # powers that float64 holds exactly
-        beta2=0.75,
-        weight_decay=0.1,
-        decoupled=decoupled,
-        format=fmt,
-        moments=moments,
-        rounding=rounding,
-        lanes=4,
-        seed=9,
-    )
-    rng = np.random.default_rng(6)
-    zero = np.zeros(6, (moments or fmt).dtype)
-    state = AdamStep(encode(rng.standard_normal(6), fmt), zero, zero, adam.words)
-    want = [array.tolist() for array in state[:3]]
-    compared = 0
-    for t in range(1, 9):
-        g = encode(rng.standard_normal(6) * rng.choice([1e-5, 1.0, 100.0]), fmt)
-        *want, issued = adam_on_fractions(law, real, adam, *want, g.tolist(), state.words, t)
-        state = adam.step(*state[:3], g, state.words, t=t)
-        assert [array.tolist() for array in state[:3]] == want
-        assert state.words == replace(adam.words, issued=issued)
-        compared += 6
-    assert compared == 48
-    assert state.words.issued == 8 * 4 * 2  # eight steps of four passes, six elements on four lanes
-
-
-@pytest.mark.parametrize("decay, decoupled", [(0.0, True), (0.01, True), (0.01, False)])
-def test_adam_in_fp32_is_the_textbooks(decay, decoupled):
-    """Kingma and Ba, algorithm 1, in float64; Loshchilov and Hutter, algorithm 2, where decoupled."""
-    adam = Adam(lr=0.003, weight_decay=decay, decoupled=decoupled)
-    rng = np.random.default_rng(7)
-    w = start = rng.standard_normal(200).astype(np.float32).astype(np.float64)
-    m, v = np.zeros(200), np.zeros(200)
-    state = AdamStep(encode(w, FP32), np.zeros(200, np.uint32), np.zeros(200, np.uint32), adam.words)
-    target = rng.standard_normal(200)
-    for t in range(1, 101):
-        g = (w - target) * 0.3 + rng.standard_normal(200) * 0.1
-        state = adam.step(*state[:3], g.astype(np.float32), state.words, t=t)
-        if decoupled:
-            w = w - adam.lr * decay * w
-        else:
-            g = g + decay * w
-        m = 0.9 * m + 0.1 * g
-        v = 0.999 * v + 0.001 * g * g
-        w = w - adam.lr * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-        np.testing.assert_allclose(to_float(state.weights, FP32), w, atol=2e-5)
-    np.testing.assert_allclose(to_float(state.mean, FP32), m, atol=1e-6)
-    np.testing.assert_allclose(to_float(state.square, FP32), v, rtol=1e-5)
-    assert abs(w - start).mean() > 0.1
-
-
-def test_the_first_step_of_adam_is_lr_long():
-    """The bias corrections make m / sqrt(v) the gradient's sign, whatever its size."""
-    adam = Adam(lr=0.25, format=FP32)
-    g = np.array([1e-6, -3.0, 2e9, -1e-3])
-    zero = np.zeros(4, np.uint32)
-    state = adam.step(encode(np.ones(4), FP32), zero, zero, g, adam.words, t=1)
-    assert to_float(state.weights, FP32) == pytest.approx(1 - 0.25 * np.sign(g), rel=0.01)
-
-
-def test_a_square_below_the_moments_range_leaves_the_mean_alone():
-    """1-6-9 holds 2^-20 but not its square: v stays 0, and the quotient is m / eps."""
-    adam = Adam(lr=2.0**-30, beta1=0.5, beta2=0.5, eps=2.0**-10, format=DLFLOAT16)
-    zero = np.zeros(1, np.uint16)
-    state = adam.step(encode([1.0], DLFLOAT16), zero, zero, [2.0**-20], adam.words, t=1)
-    assert state.square.tolist() == [0]
-    assert adam.direction(state.mean, state.square, 1).tolist() == [2.0**-10]
+    both = sgd.step(np.tile(w, 2), np.zeros(32, np.uint16), np.tile(g, 2), sgd.words)
+    np.testing.assert_array_equal(both.weights, [*first.weights, *second.weights])
+    part = sgd.step(w[:9], zero[:9], g[:9], sgd.words)
+    assert part.words == first.words
 
 
 def test_infinities_and_nans_take_their_course():
-    adam = Adam(lr=0.1, format=FP16)
-    zero = np.zeros(3, np.uint16)
-    state = adam.step(encode([1.0, 1.0, 1.0], FP16), zero, zero, [inf, nan, 0.5], adam.words, t=1)
-    assert state.weights[:2].tolist() == [0x7E00] * 2
-    assert to_float(state.weights[2], FP16) == pytest.approx(0.9, rel=1e-3)
+    zero = np.zeros(2, np.uint16)
     sgd = Sgd(lr=0.1, format=FP16, rounding=RNE)
-    assert sgd.step(encode([1.0, 1.0], FP16), zero[:2], [-inf, nan], sgd.words).weights.tolist() == [0x7C00, 0x7E00]
+    assert sgd.step(encode([1.0, 1.0], FP16), zero, [-inf, nan], sgd.words).weights.tolist() == [0x7C00, 0x7E00]
 
 
-def test_adam_resumes_with_the_same_bits():
-    adam = Adam(lr=0.01, format=BF16, moments=FP32, rounding=sr(16), weight_decay=0.1, seed=1)
-    rng = np.random.default_rng(8)
-    zero = np.zeros((5, 7), np.uint32)
-    straight = broken = AdamStep(encode(rng.standard_normal((5, 7)), BF16), zero, zero, adam.words)
-    for t in range(1, 9):
-        g = rng.standard_normal((5, 7))
-        straight = adam.step(*straight[:3], g, straight.words, t=t)
-        broken = resumed(broken, AdamStep)
-        broken = adam.step(*broken[:3], g, broken.words, t=t)
-    for one, other in zip(straight[:3], broken[:3], strict=True):
-        assert one.shape == (5, 7)
-        np.testing.assert_array_equal(one, other)
-    assert straight.words == broken.words
+def test_every_wide_format_can_be_trained_in():
+    """A step in every format that an accumulator may have."""
+    wide = [fmt for fmt in FORMATS.values() if fmt.bits >= 12]
+    for fmt in wide:
+        w, zero = encode([1.0, -0.5], fmt), np.zeros(2, fmt.dtype)
+        sgd = Sgd(lr=0.125, format=fmt)
+        weights = sgd.step(w, zero, [1.0, -1.0], sgd.words).weights
+        assert to_float(weights, fmt) == pytest.approx([0.875, -0.375], rel=0.02)
+    assert len(wide) == 8
 
 
 # -------------------------------------------------------------------------------------------------------------- errors
 
 
 Z = np.zeros(2, np.uint16)
-SGD, ADAM = Sgd(lr=0.1, rounding=RNE), Adam(format=DLFLOAT16)
+SGD = Sgd(lr=0.1, rounding=RNE)
 UNSIGNED = replace(E4M3, name="unsigned", signed=False)
 
 
@@ -437,17 +293,6 @@ UNSIGNED = replace(E4M3, name="unsigned", signed=False)
         (lambda: SGD.step(Z, Z, [1 << 16, 0], SGD.words), "gradient: codes of dlfloat16 must be in 0..0xffff"),
         (lambda: SGD.step(Z, Z[:1], Z, SGD.words), "velocity must be of the weights' shape (2,), not (1,)"),
         (lambda: SGD.step(Z, Z, 0.5, SGD.words), "gradient must be of the weights' shape (2,), not ()"),
-        (lambda: Adam(lr=-1), "lr must be a finite number of at least 0, not -1.0"),
-        (lambda: Adam(beta1=1), "beta1 must be at least 0 and below 1, not 1.0"),
-        (lambda: Adam(beta2=nan), "beta2 must be at least 0 and below 1, not nan"),
-        (lambda: Adam(eps=0), "eps must be a finite number above 0, not 0.0"),
-        (lambda: Adam(weight_decay=-1), "weight_decay must be a finite number of at least 0, not -1.0"),
-        (lambda: Adam(decoupled="no"), "decoupled must be one of True, False, not 'no'"),
-        (lambda: Adam(lanes=1 << 17), "lanes must be an integer in 1..65536, not 131072"),
-        (lambda: Adam(overflow=None), "overflow must be one of special, saturate, not None"),
-        (lambda: ADAM.step(Z, Z, Z, Z, ADAM.words, t=0), f"t must be an integer in 1..{2**63 - 1}, not 0"),
-        (lambda: ADAM.step(Z, Z, Z[:1], Z, ADAM.words, t=1), "square must be of the weights' shape (2,), not (1,)"),
-        (lambda: ADAM.step(Z, [-1, 0], Z, Z, ADAM.words, t=1), "mean: codes of dlfloat16 must be in 0..0xffff"),
     ],
 )
 def test_bad_values_are_refused(call, text, message):
@@ -460,31 +305,10 @@ def test_bad_values_are_refused(call, text, message):
         (lambda: axpy("1", Z, Z, FP16), "alpha must be a real number, not '1'"),
         (lambda: axpy(1.0, [0.5], Z, FP16), "codes of fp16 must be integers, not float64"),
         (lambda: Sgd(lr="0.1"), "lr must be a real number, not '0.1'"),
-        (lambda: Adam(eps=None), "eps must be a real number, not None"),
         (lambda: SGD.step([0.5], Z, Z, SGD.words), "weights: codes of dlfloat16 must be integers, not float64"),
         (lambda: SGD.step(Z, Z, [1j, 0], SGD.words), "gradient: codes of dlfloat16 must be integers, not complex128"),
         (lambda: SGD.step(Z, Z, [True, False], SGD.words), "gradient: codes of dlfloat16 must be integers, not bool"),
-        (
-            lambda: ADAM.step(Z, Z, [0.5], Z, ADAM.words, t=1),
-            "square: codes of dlfloat16 must be integers, not float64",
-        ),
     ],
 )
 def test_wrong_types_are_refused(call, text, message):
     assert message(call, TypeError) == text
-
-
-def test_every_wide_format_can_be_trained_in():
-    """A step of each optimiser in every format that an accumulator may have."""
-    count = 0
-    for fmt in FORMATS.values():
-        if fmt.bits >= 12:
-            w, zero = encode([1.0, -0.5], fmt), np.zeros(2, fmt.dtype)
-            sgd, adam = Sgd(lr=0.125, format=fmt), Adam(lr=0.125, format=fmt)
-            for weights in (
-                sgd.step(w, zero, [1.0, -1.0], sgd.words).weights,
-                adam.step(w, zero, zero, [1.0, -1.0], adam.words, t=1).weights,
-            ):
-                assert to_float(weights, fmt) == pytest.approx([0.875, -0.375], rel=0.02)
-                count += 1
-    assert count == 16
