@@ -55,7 +55,9 @@ class Parts(wiring.Component):
         a_shape, b_shape = operand_shape(machine.a_formats), operand_shape(machine.b_formats)
         multiplier = place(m, platform, "multiplier", Multiplier, a_shape, b_shape)
         mac = place(m, platform, "mac", Mac, machine)
-        outer = place(m, platform, "outer", ChunkAdder, machine.inner.format, machine.outer, machine.mac_depth)
+        outer = place(
+            m, platform, "outer", ChunkAdder, machine.inner.format, machine.outer, machine.mac_depth, machine.sr_adder
+        )
         for label, formats, code, choice in (
             ("a", machine.a_formats, self.a, self.a_format),
             ("b", machine.b_formats, self.b, self.b_format),

@@ -21,6 +21,7 @@ from quaver.golden.formats import Format
 from quaver.golden.rounding import Rounding
 
 Dataflow = Literal["ws", "os", "is"]
+SrAdder = Literal["lazy", "eager"]
 Technology = Literal["45nm"]
 ROUNDINGS = ("rne", "rha", "rtz", "sr")
 """Roundings of the adders."""
@@ -61,6 +62,9 @@ class Machine:
     """Seed of all random generators."""
     mac_depth: int = 4
     """Registers from operands to sum in one MAC, 1 to 7."""
+    sr_adder: SrAdder = "lazy"
+    """How adders round by `sr`, the bits are the same: `lazy` adds the random word to the normalised sum, `eager` while
+    a cancelled sum is still being normalised, which is faster."""
     accumulator_depth: int = 1024
     """Rows of outer sums that are kept: the largest M (`is`: N) of a tile, 2 to 65536; `os` keeps `block_rows`."""
     output_formats: tuple[Format, ...] = (E4M3, E5M2)
@@ -87,6 +91,7 @@ class Machine:
             raise ValueError(f"chunk must divide rows = {self.rows} or be a multiple of it, not {self.chunk}")
         check_range("seed", self.seed, 0, (1 << 32) - 1)
         check_range("mac_depth", self.mac_depth, 1, MAC_DEPTH_MAX)
+        check_choice("sr_adder", self.sr_adder, get_args(SrAdder))
         check_range("accumulator_depth", self.accumulator_depth, 2, 1 << 16)
         check_range("output_random_bits", self.output_random_bits, 0, RANDOM_BITS_MAX)
         check_range("scratchpad_depth", self.scratchpad_depth, 8, 1 << 16)

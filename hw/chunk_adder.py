@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Accumulator, Format
+from quaver.golden.machine import SrAdder
 from quaver.hw.adder import Adder
 from quaver.hw.decoder import unpack
 from quaver.hw.design import place
@@ -25,6 +26,8 @@ class ChunkAdder(wiring.Component):
         Format, rounding and overflow of the sum of chunks.
     depth:
         `mac_depth`: where the registers are.
+    sr_adder:
+        `Machine.sr_adder`: how the adder is built.
 
     Members
     -------
@@ -38,8 +41,8 @@ class ChunkAdder(wiring.Component):
         Code of the new sum.
     """
 
-    def __init__(self, inner: Format, outer: Accumulator, depth: int) -> None:
-        self.inner, self.outer, self.depth = inner, outer, depth
+    def __init__(self, inner: Format, outer: Accumulator, depth: int, sr_adder: SrAdder = "lazy") -> None:
+        self.inner, self.outer, self.depth, self.sr_adder = inner, outer, depth, sr_adder
         members = {"chunk": In(inner.bits), "sum": In(outer.format.bits), "result": Out(outer.format.bits)}
         super().__init__(members | word_port(outer.rounding))
 
@@ -47,7 +50,7 @@ class ChunkAdder(wiring.Component):
         m = Module()
         # Subnormals may keep their leading zeros where the outer format is no finer than they are.
         shape = Unpacked.of_sum(self.inner, normalised=self.inner.emin > self.outer.format.emin)
-        adder = place(m, platform, "adder", Adder, shape, self.outer, self.depth)
+        adder = place(m, platform, "adder", Adder, shape, self.outer, self.depth, self.sr_adder)
         number = unpack(m, self.chunk, self.inner, shape)
         # The only zero of a format without -0 stands for -0, the identity: a chunk of padding changes no bit.
         identity = Const(0, 1) if self.inner.has_negative_zero else ~self.chunk[:-1].any()

@@ -96,7 +96,14 @@ class ColumnFoot(wiring.Component):
         y = Mux(fresh, 0, read.data)
         for segment in range(machine.segments):
             adder = place(
-                m, platform, f"adder_{segment}", ChunkAdder, machine.inner.format, machine.outer, machine.mac_depth
+                m,
+                platform,
+                f"adder_{segment}",
+                ChunkAdder,
+                machine.inner.format,
+                machine.outer,
+                machine.mac_depth,
+                machine.sr_adder,
             )
             m.d.comb += [adder.chunk.eq(self.sums[segment]), adder.sum.eq(y)]
             if machine.outer.rounding.stochastic:

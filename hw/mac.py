@@ -53,7 +53,7 @@ class Mac(wiring.Component):
         machine, stochastic = self.machine, self.machine.inner.rounding.stochastic
         multiplier = place(m, platform, "multiplier", Multiplier, self.a_shape, self.b_shape)
         product = product_shape(self.a_shape, self.b_shape)
-        adder = place(m, platform, "adder", Adder, product, machine.inner, machine.mac_depth)
+        adder = place(m, platform, "adder", Adder, product, machine.inner, machine.mac_depth, machine.sr_adder)
         word = self.word if stochastic else Const(0, 0)
         s = cut(m, machine.mac_depth, "product", product=multiplier.product, word=word)
         m.d.comb += [

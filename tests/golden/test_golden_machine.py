@@ -23,8 +23,8 @@ from quaver.golden.catalog import BF16, E4M3, E4M3FNUZ, E5M2, FP16, FP32
 
 NAMES = ", ".join(FORMATS)
 FIELDS = (
-    "name, rows, columns, dataflow, a_formats, b_formats, inner, outer, chunk, seed, mac_depth, accumulator_depth, "
-    "output_formats, output_random_bits, scratchpad_depth, queue_depth, clock_mhz, technology"
+    "name, rows, columns, dataflow, a_formats, b_formats, inner, outer, chunk, seed, mac_depth, sr_adder, "
+    "accumulator_depth, output_formats, output_random_bits, scratchpad_depth, queue_depth, clock_mhz, technology"
 )
 
 
@@ -321,6 +321,7 @@ def test_every_field_counts_in_the_digest():
         chunk=32,
         seed=1,
         mac_depth=3,
+        sr_adder="eager",
         accumulator_depth=512,
         output_formats=(E4M3,),
         output_random_bits=9,
