@@ -90,27 +90,33 @@ class OutputStationaryArray(wiring.Component):
             m.d.sync += [next_step.eq(Mux(close, 0, step + 1)), next_first.eq(first & ~close)]
 
         # Its sums leave behind those of the chunk before, `drain_steps` turns after them at the earliest.
-        closed = Signal()
+        closed, drained = Signal(), Signal()
         patience = Signal(range(max(2, machine.drain_steps)))
-        m.d.comb += closed.eq(accept & close & step_ends)
+        m.d.comb += [closed.eq(accept & close & step_ends), drained.eq(patience == 0)]
         with m.If(closed):
             m.d.sync += patience.eq(machine.drain_steps - 1)
-        with m.Elif(turn_ends & (patience != 0)):
+        with m.Elif(turn_ends & ~drained):
             m.d.sync += patience.eq(patience - 1)
 
-        # Results must find free slots of the output buffer.
+        # All results of a tile must find free slots of the output buffer.
         free = Signal(range(machine.output_depth + 1), init=machine.output_depth)
-        m.d.sync += free.eq(free - Mux(accept & beat.last & (slot == 0), beat.rows, 0) + popped)
+        spoken_for = Signal.like(beat.rows)
+        with m.If(accept & beat.last & (slot == 0)):
+            m.d.comb += spoken_for.eq(beat.rows)
+        m.d.sync += free.eq(free - spoken_for + popped)
 
-        closes = close & (slot == 0)
-        drained, room = ~closes | (patience == 0), ~closes | ~beat.last | (free >= beat.rows)
+        offered, on_turn, way_out, room = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            activations.ready.eq(weights.valid & (turn == slot) & drained & room),
-            accept.eq(activations.valid & activations.ready),
+            offered.eq(activations.valid & weights.valid),
+            way_out.eq(~close | (slot != 0) | drained),
+            on_turn.eq((turn == slot) & way_out),
+            room.eq(~beat.last | (slot != 0) | (free >= beat.rows)),
+            accept.eq(offered & on_turn & room),
+            activations.ready.eq(weights.valid & on_turn & room),
             weights.ready.eq(accept & step_ends),
             self.waiting.operand.eq(activations.valid & ~weights.valid),
-            self.waiting.sums.eq(activations.valid & weights.valid & ~((turn == slot) & drained)),
-            self.waiting.results.eq(activations.valid & weights.valid & (turn == slot) & drained & ~room),
+            self.waiting.sums.eq(offered & ~on_turn),
+            self.waiting.results.eq(offered & on_turn & ~room),
         ]
         return {
             **{"valid": accept, "fresh": accept & (step == 0), "close": accept & close, "turn_ends": turn_ends},
@@ -184,19 +190,27 @@ class OutputStationaryArray(wiring.Component):
         rows, slot = Signal.like(beat.rows), Signal(range(machine.output_depth))
         with m.If(accepted["closed"]):
             m.d.sync += [
-                *(draining.eq(1), address.eq(0)),
-                *(first.eq(accepted["first"]), last.eq(beat.last), rows.eq(beat.rows)),
+                draining.eq(1),
+                address.eq(0),
+                first.eq(accepted["first"]),
+                last.eq(beat.last),
+                rows.eq(beat.rows),
             ]
         with m.Else():
-            m.d.sync += [address.eq(address + 1), draining.eq(draining & (address != machine.block_rows - 1))]
+            m.d.sync += [draining.eq(draining & (address != machine.block_rows - 1)), address.eq(address + 1)]
 
         foot, store = Signal(foot_control(machine)), Signal(store_control(machine))
         leaving = draining & last & (address < rows)
         m.d.sync += slot.eq(slot + leaving)
         m.d.comb += [
-            *(foot.address.eq(address), foot.valid.eq(draining), foot.final.eq(1), foot.first.eq(first)),
-            *(store.address.eq(address), store.valid.eq(leaving | (draining & ~last))),
-            *(store.last.eq(last), store.slot.eq(slot)),
+            foot.address.eq(address),
+            foot.valid.eq(draining),
+            foot.final.eq(1),
+            foot.first.eq(first),
+            store.address.eq(address),
+            store.valid.eq(leaving | (draining & ~last)),
+            store.last.eq(last),
+            store.slot.eq(slot),
         ]
         foot = delay(m, foot, machine.foot_cycle - 2, "foot_delay")
         store = delay(m, store, machine.store_cycle - 1, "store_delay")
