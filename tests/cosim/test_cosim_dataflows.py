@@ -196,8 +196,8 @@ STEP = ("quaver_output_stationary_row", r"\.step\([^)]+\)", ".step(1'h1)")
 """Idle cycles are dealt words."""
 LATE = (
     "quaver_output_stationary_array",
-    r"assign (\w+) = ! patience;",
-    r"reg [1:0] late = 0; always @(posedge clk) late <= {late[0], |patience}; assign \1 = !patience && !late;",
+    r"assign (\w+) = patience - 1'h1;",
+    r"reg [1:0] late = 0; always @(posedge clk) late <= late + 1; assign \1 = patience - late[1];",
 )
 """A chunk waits too long for the one before: no bit is wrong."""
 EARLY = ("quaver_output_stationary_array", r"= ! patience;", "= patience <= 1;")
