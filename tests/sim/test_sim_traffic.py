@@ -15,6 +15,12 @@ from quaver.sim.traffic import Traffic, traffic
 
 def walk(machine: Machine, m: int, k: int, n: int) -> Counter[str]:
     """Bits moved by one GEMM: beats are counted one by one, running sums by what a column still has to keep."""
+    if machine.dataflow == "os":
+        return walk_steps(machine, m, k, n)
+    if machine.dataflow == "is":
+        bits = walk(machine.exchanged, n, k, m)
+        bits["weights"], bits["activations"] = bits["activations"], bits["weights"]
+        return bits
     bits: Counter[str] = Counter()
     arithmetic = machine.arithmetic()
     inner_bits, outer_bits = machine.inner.format.bits, machine.outer.format.bits
@@ -40,15 +46,39 @@ def walk(machine: Machine, m: int, k: int, n: int) -> Counter[str]:
     return bits
 
 
+def walk_steps(machine: Machine, m: int, k: int, n: int) -> Counter[str]:
+    """The same of an output-stationary array, product by product."""
+    bits: Counter[str] = Counter()
+    arithmetic, outer_bits = machine.arithmetic(), machine.outer.format.bits
+    height = machine.rows * machine.mac_depth
+    for m_start in range(0, m, height):
+        for _ in range(0, n, machine.columns):
+            for product in range(1, k + 1):
+                bits["weights"] += machine.columns * arithmetic.b.bits
+                bits["activations"] += height * arithmetic.a.bits
+                if product % machine.chunk and product < k:
+                    continue
+                if product > machine.chunk:
+                    bits["reads"] += height * machine.columns * outer_bits
+                if product < k:
+                    bits["writes"] += height * machine.columns * outer_bits
+            bits["outputs"] += min(height, m - m_start) * machine.columns * outer_bits
+    return bits
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Machine, int, int, int]:
     rows = draw(st.integers(1, 6))
     chunk = draw(st.sampled_from([d for d in range(1, rows + 1) if rows % d == 0] + [2 * rows, 3 * rows]))
     formats = ["e6m5", "fp16", "e8m13", "fp32"]
+    dataflow = draw(st.sampled_from(["ws", "os", "is"]))
     machine = Machine(
         rows=rows,
         columns=draw(st.integers(1, 4)),
-        chunk=chunk,
+        dataflow=dataflow,
+        chunk=draw(st.integers(1, 9)) if dataflow == "os" else chunk,
+        mac_depth=draw(st.integers(1, 7)),
+        b_formats=(format_named(draw(st.sampled_from(["e5m2", "bf16"]))),),
         inner=Accumulator(format=format_named(draw(st.sampled_from(formats)))),
         outer=Accumulator(format=format_named(draw(st.sampled_from(formats)))),
         accumulator_depth=draw(st.integers(2, 9)),
@@ -73,7 +103,7 @@ def test_equals_walk(case: tuple[Machine, int, int, int], groups: int) -> None:
         outputs=packed(groups * bits["outputs"]),
         accumulator_reads=packed(groups * bits["reads"]),
         accumulator_writes=packed(groups * bits["writes"]),
-        dram_reads=5 + 7,
+        dram_reads=5 + 7 * machine.b_formats[0].bits // 8,
         dram_writes=packed(3 * machine.outer.format.bits),
     )
 
