@@ -24,6 +24,9 @@ STOCHASTIC = Machine(
 SEGMENTED = Machine(name="segmented", rows=4, columns=3, chunk=2, mac_depth=7, inner=Accumulator(format=E6M5))
 SINGLE = Machine(name="single", rows=2, columns=2, chunk=2, mac_depth=1, a_formats=(E4M3,), b_formats=(E5M2,))
 SMALLEST = Machine(name="smallest", rows=1, columns=1, chunk=1, mac_depth=3, accumulator_depth=2)
+OUTPUT_STATIONARY = replace(STOCHASTIC, name="output-stationary", dataflow="os", chunk=5)
+ONE_SLOT = replace(SMALLEST, name="one slot", dataflow="os", mac_depth=1, chunk=3)
+INPUT_STATIONARY = replace(STOCHASTIC, name="input-stationary", dataflow="is", a_formats=(E4M3,))
 WAIVED = ("WIDTH", "UNUSEDSIGNAL", "PROCASSINIT", "DECLFILENAME")
 """What Amaranth's Verilog is never clean of; nothing else is waived."""
 
@@ -58,7 +61,11 @@ def alone(text: str, module: str) -> str:
     return "\n".join(kept) + "\n"
 
 
-@pytest.mark.parametrize("machine", [TINY, STOCHASTIC, SEGMENTED, SINGLE, SMALLEST], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "machine",
+    [TINY, STOCHASTIC, SEGMENTED, SINGLE, SMALLEST, OUTPUT_STATIONARY, ONE_SLOT, INPUT_STATIONARY],
+    ids=lambda m: m.name,
+)
 def test_lint(machine: Machine, tmp_path: Path) -> None:
     (path,) = generate(machine, tmp_path)
     assert lint(path, path.stem) == ""
@@ -90,6 +97,23 @@ def test_modules(machine: Machine, tmp_path: Path) -> None:
     assert instances(text).count("quaver_chunk_adder") == machine.segments
     generators = [name for name in names if name.startswith("quaver_word_generator")]
     assert len(generators) == len({s.rounding for s in (machine.inner, machine.outer) if s.rounding != RNE})
+
+
+def test_modules_of_an_output_stationary_array() -> None:
+    text, top = verilog(OUTPUT_STATIONARY)
+    assert top == "quaver_output_stationary_array"
+    names = modules(text)
+    assert len(set(names)) == len(names)
+    assert set(instances(text)) == set(names) - {top}
+    assert instances(text).count("quaver_output_stationary_row") == OUTPUT_STATIONARY.rows
+    assert instances(text).count("quaver_output_stationary_element") == OUTPUT_STATIONARY.columns
+    assert instances(text).count("quaver_column_foot") == OUTPUT_STATIONARY.columns
+
+
+def test_an_input_stationary_array_has_its_operands_exchanged() -> None:
+    """Its Verilog is that of the weight-stationary machine whose formats are."""
+    assert verilog(INPUT_STATIONARY) == verilog(INPUT_STATIONARY.exchanged)
+    assert verilog(INPUT_STATIONARY) != verilog(replace(INPUT_STATIONARY, dataflow="ws"))
 
 
 def test_equal_parts_are_one_module() -> None:
