@@ -199,7 +199,7 @@ class ArrayWords:
 def array_words(machine: Machine, m: int, k: int, n: int, issued: Issued = Issued()) -> GemmWords:
     """Words of an M x K x N GEMM that `machine` starts after having issued `issued` (see `issued_by`)."""
     law = ArrayWords.of(machine, issued)
-    return law.of_gemm(m, k, n, machine.inner.rounding.random_bits, machine.outer.rounding.random_bits)
+    return law.of_gemm(m, k, n, machine.inner_rounding.random_bits, machine.outer.rounding.random_bits)
 
 
 def issued_by(machine: Machine, m: int, k: int, n: int) -> Issued:

@@ -14,11 +14,13 @@ from math import inf
 from pathlib import Path
 from typing import Literal, get_args
 
-from quaver.golden.arithmetic import OPERAND_PRECISION_MAX, Accumulator, Arithmetic
-from quaver.golden.catalog import E4M3, E5M2, format_named
+from quaver.golden.arithmetic import OPERAND_PRECISION_MAX, Accumulator, Arithmetic, ExactSum
+from quaver.golden.catalog import E4M3, E5M2
 from quaver.golden.errors import check_choice, check_range
+from quaver.golden.exact_register import WIDTH_MAX, ExactRegister
 from quaver.golden.formats import Format
-from quaver.golden.rounding import Rounding
+from quaver.golden.machine_tables import check_keys, read_accumulator, read_formats, read_inner, sum_table
+from quaver.golden.rounding import RTZ, Rounding
 
 Dataflow = Literal["ws", "os", "is"]
 SrAdder = Literal["lazy", "eager"]
@@ -27,6 +29,8 @@ ROUNDINGS = ("rne", "rha", "rtz", "sr")
 """Roundings of the adders."""
 RANDOM_BITS_MAX = 16
 MAC_DEPTH_MAX = 7
+OUTPUT_LATENCY = 0
+"""Registers of the output unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +56,8 @@ class Machine:
     """Formats of the activations, one chosen at run time by its index."""
     b_formats: tuple[Format, ...] = (E4M3, E5M2)
     """Formats of the weights, likewise."""
-    inner: Accumulator = Accumulator()
-    """Sum within a chunk: the adders of the array."""
+    inner: Accumulator | ExactSum = Accumulator()
+    """Sum within a chunk: the adders of the array.  `inner = "exact"`: in fixed point, not rounded."""
     outer: Accumulator = Accumulator()
     """Sum of chunks: the adders below the array."""
     chunk: int = 64
@@ -108,7 +112,14 @@ class Machine:
                 raise ValueError(f"{field} must name at least one format, each once, not {[f.name for f in formats]}")
             for fmt in formats:
                 check_range(f"{field}: significant bits of {fmt}", fmt.precision, 1, OPERAND_PRECISION_MAX)
+        if not isinstance(self.inner, Accumulator | ExactSum):
+            raise ValueError(f"inner must be an Accumulator or an ExactSum, not {self.inner!r}")
+        if self.exact_register is not None:
+            operands = " x ".join("/".join(fmt.name for fmt in f) for f in (self.a_formats, self.b_formats))
+            check_range(f"inner: bits of an exact sum of {operands}", self.exact_register.width, 1, WIDTH_MAX)
         for field, accumulator in (("inner", self.inner), ("outer", self.outer)):
+            if isinstance(accumulator, ExactSum):
+                continue
             check_choice(f"specials of {field}.format", accumulator.format.specials, ("ieee", "dlfloat"))
             check_choice(f"{field}.rounding", accumulator.rounding.mode, ROUNDINGS)
             if accumulator.rounding.stochastic:
@@ -127,6 +138,23 @@ class Machine:
     def result_formats(self) -> tuple[Format, ...]:
         """What results can be: codes of the outer accumulator's format, or of one of `output_formats`."""
         return (self.outer.format, *(fmt for fmt in self.output_formats if fmt != self.outer.format))
+
+    @cached_property
+    def inner_code(self) -> Format | ExactRegister:
+        """What the codes of inner sums mean; both kinds know their `bits` and their `identity_code`."""
+        if isinstance(self.inner, Accumulator):
+            return self.inner.format
+        return ExactRegister.of(self.a_formats, self.b_formats, self.chunk)
+
+    @cached_property
+    def exact_register(self) -> ExactRegister | None:
+        """What exact inner sums are kept in; None where they are rounded."""
+        return self.inner_code if isinstance(self.inner_code, ExactRegister) else None
+
+    @cached_property
+    def inner_rounding(self) -> Rounding:
+        """Rounding of the inner sums; an exact one is unchanged by any, and needs no random words."""
+        return self.inner.rounding if isinstance(self.inner, Accumulator) else RTZ
 
     # --------------------------------------------------------------------------------------------- how it is laid out
 
@@ -179,13 +207,23 @@ class Machine:
 
     @cached_property
     def product_latency(self) -> int:
-        """Registers between a MAC's operands and the entry of its sum."""
-        return 0 if self.mac_depth == 1 else 1
+        """Registers between a MAC's operands and the entry of its sum; for an exact one all but the last."""
+        return min(1, self.mac_depth - 1) if self.exact_register is None else self.mac_depth - 1
 
     @cached_property
     def adder_latency(self) -> int:
-        """Registers from a sum's entry to its exit, in a MAC and in an outer adder: the distance from row to row."""
+        """Registers from a sum's entry to its exit in a MAC: the distance from row to row."""
         return self.mac_depth - self.product_latency
+
+    @cached_property
+    def chunk_latency(self) -> int:
+        """Registers between a chunk's sum at the foot of its column and an outer adder: an exact one is normalised."""
+        return 0 if self.exact_register is None else 1 + (self.mac_depth >= 4)
+
+    @cached_property
+    def outer_latency(self) -> int:
+        """Registers from a sum's entry to its exit in an outer adder."""
+        return self.mac_depth - min(1, self.mac_depth - 1)
 
     def row_skew(self, row: int) -> int:
         """Cycles by which `row` works later than row 0.  All segments work at once; each outer adder takes its time.
@@ -195,7 +233,7 @@ class Machine:
         if self.dataflow == "os":
             return row
         segment, within = divmod(row, self.segment_rows)
-        return (within + segment) * self.adder_latency
+        return within * self.adder_latency + segment * self.outer_latency
 
     @cached_property
     def foot_cycle(self) -> int:
@@ -210,7 +248,7 @@ class Machine:
     @cached_property
     def store_cycle(self) -> int:
         """Cycles from accepting an activation to the outer sum at the end of column 0's chain."""
-        return self.foot_cycle + self.segments * self.adder_latency
+        return self.foot_cycle + self.chunk_latency + self.segments * self.outer_latency
 
     @cached_property
     def latency(self) -> int:
@@ -221,6 +259,16 @@ class Machine:
         return self.store_cycle + (self.columns - 1) + 2
 
     @cached_property
+    def input_latency(self) -> int:
+        """Cycles from accepting a beat of a stream to offering it to the array, through the operands' buffers."""
+        return 2
+
+    @cached_property
+    def output_latency(self) -> int:
+        """Cycles from a beat of sums of the array to the beat of results."""
+        return OUTPUT_LATENCY
+
+    @cached_property
     def load_cycles(self) -> int:
         """Cycles to load a tile's weights: one column per beat.  None with `os`, whose weights come along."""
         return 0 if self.dataflow == "os" else self.columns
@@ -228,7 +276,7 @@ class Machine:
     @cached_property
     def round_trip(self) -> int:
         """Cycles after which a sum is back for the next K tile, the write and the read of its memory included."""
-        outer = self.segments * self.adder_latency + 2
+        outer = self.segments * self.outer_latency + 2
         inner = self.rows * self.adder_latency + 2 if self.passes_per_chunk > 1 else 0
         return max(inner, outer)
 
@@ -250,22 +298,13 @@ class Machine:
 
     def to_dict(self) -> dict[str, object]:
         """The machine as the TOML file that describes it would be parsed; `from_dict` reads it back."""
-
-        def accumulator(acc: Accumulator) -> dict[str, object]:
-            return {
-                "format": acc.format.name,
-                "rounding": acc.rounding.mode,
-                "random_bits": acc.rounding.random_bits,
-                "overflow": acc.overflow,
-            }
-
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         return plain | {
             "a_formats": [f.name for f in self.a_formats],
             "b_formats": [f.name for f in self.b_formats],
             "output_formats": [f.name for f in self.output_formats],
-            "inner": accumulator(self.inner),
-            "outer": accumulator(self.outer),
+            "inner": sum_table(self.inner),
+            "outer": sum_table(self.outer),
             "clock_mhz": float(self.clock_mhz),
         }
 
@@ -285,11 +324,11 @@ class Machine:
             For an unknown key or a bad value, with the key in the message.
         """
         readers: dict[str, Callable[[str, object], object]] = {
-            "a_formats": _formats,
-            "b_formats": _formats,
-            "output_formats": _formats,
-            "inner": _accumulator,
-            "outer": _accumulator,
+            "a_formats": read_formats,
+            "b_formats": read_formats,
+            "output_formats": read_formats,
+            "inner": read_inner,
+            "outer": read_accumulator,
         }
         check_keys("key", table, [f.name for f in fields(cls)])
         values = {key: readers[key](key, value) if key in readers else value for key, value in table.items()}
@@ -319,32 +358,6 @@ class Machine:
             return cls.from_dict(table, name=path.stem)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-
-
-def check_keys(what: str, table: Mapping[str, object], allowed: list[str]) -> None:
-    for key in table:
-        check_choice(what, key, allowed)
-
-
-def _formats(field: str, value: object) -> tuple[Format, ...]:
-    if not isinstance(value, list):
-        raise ValueError(f"{field} must be a list of format names, not {value!r}")
-    return tuple(format_named(name, field) for name in value)
-
-
-def _accumulator(field: str, value: object) -> Accumulator:
-    if not isinstance(value, dict):
-        raise ValueError(f"{field} must be a table, not {value!r}")
-    check_keys(f"key of {field}", value, ["format", "rounding", "random_bits", "overflow"])
-    default = Accumulator()
-    try:
-        return Accumulator(
-            format=format_named(value.get("format", default.format.name)),
-            rounding=Rounding(mode=value.get("rounding", "rne"), random_bits=value.get("random_bits", 0)),
-            overflow=value.get("overflow", default.overflow),
-        )
-    except ValueError as error:
-        raise ValueError(f"{field}.{error}") from error
 
 
 _CLOUD = Machine(name="cloud", rows=128, columns=128, chunk=64, mac_depth=4, accumulator_depth=1024, clock_mhz=1000.0)

@@ -66,7 +66,7 @@ def traffic(machine: Machine, gemm: Gemm) -> Traffic:
     chunk_passes = -(-nest.k // max(nest.rows, machine.chunk))
     running = lanes * nest.passed_rows * (chunk_passes - 1) * outer_bits
     if machine.passes_per_chunk > 1:
-        running += lanes * nest.m * (nest.k_tiles - chunk_passes) * machine.inner.format.bits
+        running += lanes * nest.m * (nest.k_tiles - chunk_passes) * machine.inner_code.bits
     return Traffic(
         weights=_bytes(gemm.groups * weights * b_bits),
         activations=_bytes(gemm.groups * activations * a_bits),

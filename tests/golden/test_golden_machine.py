@@ -11,7 +11,9 @@ from quaver.golden import (
     FORMATS,
     PRESETS,
     Accumulator,
+    AlignedSum,
     Arithmetic,
+    ExactSum,
     Format,
     Machine,
     Rounding,
@@ -187,6 +189,12 @@ def test_an_overflow_is_checked():
         ({"output_random_bits": 17}, "output_random_bits must be an integer in 0..16, not 17"),
         ({"scratchpad_depth": 7}, "scratchpad_depth must be an integer in 8..65536, not 7"),
         ({"queue_depth": 1}, "queue_depth must be an integer in 2..256, not 1"),
+        ({"inner": AlignedSum()}, "inner must be an Accumulator or an ExactSum, not AlignedSum(fraction_bits=13)"),
+        ({"inner": "exact"}, "inner must be an Accumulator or an ExactSum, not 'exact'"),
+        (
+            {"inner": ExactSum(), "a_formats": (E4M3, BF16), "b_formats": (E5M2,)},
+            "inner: bits of an exact sum of e4m3/bf16 x e5m2 must be an integer in 1..128, not 300",
+        ),
         ({"outer": Accumulator(rounding=sr(24))}, "outer.random_bits must be an integer in 1..16, not 24"),
     ],
 )
@@ -201,7 +209,8 @@ def test_a_machine_is_checked(fields, text):
         ({"rows": "4"}, "rows must be an integer in 1..1024, not '4'"),
         ({"a_formats": "e4m3"}, "a_formats must be a list of format names, not 'e4m3'"),
         ({"b_formats": ["e4m3", "e3m4"]}, f"b_formats must be one of {NAMES}, not 'e3m4'"),
-        ({"inner": "fp16"}, "inner must be a table, not 'fp16'"),
+        ({"inner": "fp16"}, "inner must be a table or \"exact\", not 'fp16'"),
+        ({"outer": "exact"}, "outer must be a table, not 'exact'"),
         (
             {"outer": {"mode": "rne"}},
             "key of outer must be one of format, rounding, random_bits, overflow, not 'mode'",
