@@ -65,8 +65,8 @@ def _feed_tiles(
         place = {"first": start == 0, "last": start + machine.rows >= len(b)}
         codes = _padded(tile_a, (len(a), machine.rows))
         yield (
-            _pack(weight_beat(machine), codes=columns, format=b_format, depth=depth),
-            _pack(activation_beat(machine), codes=codes, format=a_format, start=np.arange(len(a)) == 0, **place),
+            pack(weight_beat(machine), codes=columns, format=b_format, depth=depth),
+            pack(activation_beat(machine), codes=codes, format=a_format, start=np.arange(len(a)) == 0, **place),
         )
 
 
@@ -79,8 +79,8 @@ def _feed_steps(
     step = np.repeat(np.arange(len(b)), machine.interleave)
     place = {"rows": len(a), "first": step == 0, "last": step == len(b) - 1}
     yield (
-        _pack(os_weight_beat(machine), codes=_padded(b, (len(b), machine.columns)), format=b_format),
-        _pack(os_activation_beat(machine), codes=codes, format=a_format, **place),
+        pack(os_weight_beat(machine), codes=_padded(b, (len(b), machine.columns)), format=b_format),
+        pack(os_activation_beat(machine), codes=codes, format=a_format, **place),
     )
 
 
@@ -88,9 +88,9 @@ def _padded(codes: NDArray, shape: tuple[int, int]) -> NDArray:
     return np.pad(codes, [(0, full - size) for full, size in zip(shape, codes.shape, strict=True)])
 
 
-def _pack(layout: data.StructLayout, **fields: object) -> NDArray[np.uint8]:
+def pack(layout: data.StructLayout, **fields: object) -> NDArray[np.uint8]:
     """Beats of `layout`: each field of shape (beats,), (beats, elements) or a scalar."""
-    count = len(np.asarray(fields["codes"]))
+    count = max(len(np.atleast_1d(values)) for values in fields.values())
     bits = np.zeros((count, layout.size), np.uint8)
     for name, field in layout:
         values = np.asarray(fields[name])
