@@ -90,7 +90,7 @@ def _padded(codes: NDArray, shape: tuple[int, int]) -> NDArray:
 
 def pack(layout: data.StructLayout, **fields: object) -> NDArray[np.uint8]:
     """Beats of `layout`: each field of shape (beats,), (beats, elements) or a scalar."""
-    count = max(len(np.atleast_1d(values)) for values in fields.values())
+    count = max(len(np.atleast_1d(np.asarray(values))) for values in fields.values())
     bits = np.zeros((count, layout.size), np.uint8)
     for name, field in layout:
         values = np.asarray(fields[name])

@@ -8,7 +8,7 @@ from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.random import Generator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from quaver.cosim.cases import Codes, beside, sums
 from quaver.cosim.lanes import LANES
@@ -133,7 +133,7 @@ def run_rtl(model: Model, cases: Sequence[UpdateCase], seed: int = 0) -> list[Up
 def run_model(cases: Sequence[UpdateCase]) -> list[list[tuple[NDArray, NDArray]]]:
     """Weights and velocity of each tensor of each case, from the golden model."""
     words = cases[0].sgd.words
-    results = []
+    results: list[list[tuple[NDArray, NDArray]]] = []
     for case in cases:
         words = case.sgd.words if case.reset else words
         results.append([])
@@ -175,7 +175,7 @@ def _run(case: UpdateCase, beats: Beats, accepted: NDArray, left: NDArray) -> Up
     return UpdateRun(tensors, [(flags == 1).reshape(-1).tolist() for flags in nan], accepted, left)
 
 
-def _field(fmt: Format, lanes: int, beats: ArrayLike, name: str) -> NDArray[np.int64]:
+def _field(fmt: Format, lanes: int, beats: Beats, name: str) -> NDArray[np.int64]:
     """A member of the unit's results, of shape (beats, elements)."""
     field = updated_beat(fmt, lanes)[name]
     width = fmt.bits if field.width > 1 else 1
