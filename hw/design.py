@@ -10,7 +10,7 @@ from collections.abc import Hashable
 
 from amaranth._toolchain.yosys import _BuiltinYosys
 from amaranth.back.rtlil import convert_fragment
-from amaranth.hdl import ClockSignal, Fragment, Instance, Module, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Const, Fragment, Instance, Module, ResetInserter, ResetSignal, Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
@@ -37,12 +37,13 @@ class Design:
             self._rtlil[unique] = convert_fragment(fragment, ports, unique, emit_src=False)[0]
         return self._names[key]
 
-    def instance(self, m: Module, label: str, module: str) -> wiring.PureInterface:
-        """Instantiate `module` in `m` as `label`; returns its ports, as a component has them."""
+    def instance(self, m: Module, label: str, module: str, reset: Value | None = None) -> wiring.PureInterface:
+        """Instantiate `module` in `m` as `label`, with a `reset` of its own; returns its ports as a component has them."""
         interface = self._signatures[module].create(path=(label,))
         connections = [("i" if flow == wiring.In else "o", path, value) for path, value, flow in _flat_ports(interface)]
         if re.search(r"(?m)^  wire width 1 input \d+  \\clk$", self._rtlil[module]):
-            connections += [("i", "clk", ClockSignal()), ("i", "rst", ResetSignal())]
+            also = Const(0) if reset is None else reset
+            connections += [("i", "clk", ClockSignal()), ("i", "rst", ResetSignal() | also)]
         m.submodules[label] = Instance(module, *connections)
         return interface
 
@@ -56,12 +57,21 @@ class Design:
 
 
 def place(
-    m: Module, platform: object, label: str, component_class: type[wiring.Component], *args: Hashable
+    m: Module,
+    platform: object,
+    label: str,
+    component_class: type[wiring.Component],
+    *args: Hashable,
+    reset: Value | None = None,
 ) -> wiring.Component | wiring.PureInterface:
-    """Put `component_class(*args)` into `m` as `label`; returns what has its ports as attributes."""
+    """Put `component_class(*args)` into `m` as `label`; returns what has its ports as attributes.
+
+    Where `reset` is high, the component is reset, as it is with the domain.
+    """
     if isinstance(platform, Design):
-        return platform.instance(m, label, platform.add(component_class, *args))
-    m.submodules[label] = component = component_class(*args)
+        return platform.instance(m, label, platform.add(component_class, *args), reset)
+    component = component_class(*args)
+    m.submodules[label] = component if reset is None else ResetInserter(reset)(component)
     return component
 
 

@@ -1,13 +1,13 @@
 """The scratchpad of the moving operand, and the sequence in which the array is fed from it."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Machine
 from quaver.hw.packet_loader import BEATS, TILES, loaded_beat
-from quaver.hw.streams import activation_beat, choice, code_bits, has_choice
+from quaver.hw.streams import activation_beat, choice, code_bits, has_choice, os_activation_beat
 
 
 def feed_order(machine: Machine) -> data.StructLayout:
@@ -15,6 +15,7 @@ def feed_order(machine: Machine) -> data.StructLayout:
     return data.StructLayout(
         {
             "rows": BEATS,
+            "columns": machine.columns.bit_length(),
             "tiles": TILES,
             "depth": machine.rows.bit_length(),
             "first": 1,
@@ -26,7 +27,7 @@ def feed_order(machine: Machine) -> data.StructLayout:
 
 
 class Feeder(wiring.Component):
-    """A ring of beats that are read in order, and again where a command keeps them.
+    """A ring of beats that are read in order, and again where a command keeps them; and what the array has to know.
 
     Latency: two cycles from a beat to the array.  Throughput: one beat per cycle, without a gap between orders.
 
@@ -37,7 +38,9 @@ class Feeder(wiring.Component):
     orders:
         Stream of `feed_order`; an order is taken when its last beat is read.
     activations:
-        Stream of `activation_beat`.
+        Stream of `activation_beat` or, with `os`, of `os_activation_beat`.
+    products, columns:
+        Products of the activation beat in a column, without padding, and columns of its command.
     fed:
         The array takes the last beat of an order in this cycle.
     starved:
@@ -47,11 +50,14 @@ class Feeder(wiring.Component):
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.width = machine.rows * code_bits(machine.moving_formats)
+        self.beat = os_activation_beat(machine) if machine.dataflow == "os" else activation_beat(machine)
         super().__init__(
             {
                 "beats": In(stream.Signature(loaded_beat(self.width))),
                 "orders": In(stream.Signature(feed_order(machine))),
-                "activations": Out(stream.Signature(activation_beat(machine))),
+                "activations": Out(stream.Signature(self.beat)),
+                "products": Out(machine.rows.bit_length()),
+                "columns": Out(machine.columns.bit_length()),
                 "fed": Out(1),
                 "starved": Out(1),
             }
@@ -90,12 +96,13 @@ class Feeder(wiring.Component):
                 m.d.sync += base.eq(following)
 
         # The beats of a tile, tile after tile.
-        row, tile = Signal(BEATS), Signal(TILES)
+        per_tile = machine.interleave if machine.dataflow == "os" else order.rows
+        index, tile = Signal(BEATS), Signal(TILES)
         advance, tile_end, last_tile = Signal(), Signal(), Signal()
         m.d.comb += [
             advance.eq(~out.valid | out.ready),
             read.eq(advance & self.orders.valid & unread.any()),
-            tile_end.eq(row == order.rows - 1),
+            tile_end.eq(index == per_tile - 1),
             last_tile.eq(tile == order.tiles - 1),
             end.eq(tile_end & last_tile),
             self.orders.ready.eq(read & end),
@@ -103,30 +110,42 @@ class Feeder(wiring.Component):
             source.en.eq(advance),
         ]
         with m.If(read):
-            m.d.sync += row.eq(Mux(tile_end, 0, row + 1))
+            m.d.sync += index.eq(Mux(tile_end, 0, index + 1))
             with m.If(tile_end):
                 m.d.sync += tile.eq(Mux(last_tile, 0, tile + 1))
 
         # What goes with the codes that the memory gives.
-        shown = Signal(activation_beat(machine))
-        products, shown_end = Signal(machine.rows.bit_length()), Signal()
+        shown, shown_end = Signal(self.beat), Signal()
         with m.If(advance):
             m.d.sync += [
                 out.valid.eq(read),
-                shown.start.eq(row == 0),
                 shown.first.eq(order.first & (tile == 0)),
                 shown.last.eq(order.last & last_tile),
-                products.eq(Mux(last_tile, order.depth, machine.rows)),
                 shown_end.eq(end),
+                self.columns.eq(order.columns),
             ]
             if has_choice(shown):
                 m.d.sync += shown.format.eq(order.format)
-        # Rows that the tile does not use must be +0, whatever the host put there.
-        present = Cat((products > i).replicate(self.width // machine.rows) for i in range(machine.rows))
         m.d.comb += [
             out.payload.eq(shown),
-            out.payload.codes.eq(source.data & present),
             self.fed.eq(out.valid & out.ready & shown_end),
             self.starved.eq(self.orders.valid & ~out.valid),
         ]
+        codes = out.payload.codes
+        if machine.dataflow == "os":
+            rows, slot = Signal(machine.block_rows.bit_length()), Signal(range(max(2, machine.interleave)))
+            used = [rows > row * machine.interleave + slot for row in range(machine.rows)]
+            with m.If(advance):
+                m.d.sync += [shown.rows.eq(order.rows), rows.eq(order.rows), slot.eq(index)]
+            m.d.comb += [Value.cast(codes).eq(source.data), self.products.eq(sum(used))]
+        else:
+            products = Signal(machine.rows.bit_length())
+            with m.If(advance):
+                m.d.sync += [
+                    shown.start.eq(index == 0),
+                    products.eq(Mux(last_tile, order.depth, machine.rows)),
+                ]
+            # Rows that the tile does not use must be +0, whatever the host put there.
+            present = Cat((products > row).replicate(self.width // machine.rows) for row in range(machine.rows))
+            m.d.comb += [Value.cast(codes).eq(source.data & present), self.products.eq(products)]
         return m

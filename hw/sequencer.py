@@ -1,6 +1,6 @@
 """The sequencer: takes commands, refuses what the machine cannot do, and gives every part its orders."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -98,8 +98,8 @@ class Sequencer(wiring.Component):
         """Judge the command on offer by itself and by those before it; returns whether it brings no a operand."""
         machine, command = self.machine, self.command
         # Rows and tiles are registers written before: their product has had its cycle.
-        beats = Signal(32 + TILES)
-        m.d.sync += beats.eq(command.rows[:BEATS] * command.tiles[:TILES])
+        beats = Signal(BEATS + TILES)
+        m.d.sync += beats.eq(self._beats_per_tile(command) * command.tiles[:TILES])
 
         chained, kept = Signal(), Signal()
         previous = Signal(command_layout())
@@ -113,13 +113,14 @@ class Sequencer(wiring.Component):
             (command.rows > machine.block_rows)
             | (command.tiles > (1 << TILES) - 1)
             | (command.columns > machine.columns)
-            | (command.depth > machine.rows)
+            | (command.depth > machine.block_products)
             | ~command.depth.any()
-            | (~command.last & (command.depth != machine.rows))
+            | (~command.last & (command.depth != machine.block_products))
             | (command.a_format >= len(machine.moving_formats))
             | (command.b_format >= len(machine.stationary_formats))
             | (command.target >= len(machine.result_formats))
             | (command.stochastic & (machine.output_random_bits == 0))
+            | (command.transposed & (machine.dataflow == "os"))
             | (command.keep & (beats > machine.scratchpad_depth))
             | (~command.first & (~chained | differs))
             | (kept & ((command.rows != previous.rows) | (command.tiles != previous.tiles)))
@@ -195,21 +196,26 @@ class Sequencer(wiring.Component):
             drained.eq(drained + self.drained - (ends & ~ending.empty & ending.last)),
         ]
 
+    def _beats_per_tile(self, command: Value) -> Value:
+        machine = self.machine
+        return Const(machine.interleave, BEATS) if machine.dataflow == "os" else command.rows[:BEATS]
+
     def _a_order(self, m: Module, command: Value) -> Value:
         order = Signal(ORDER, name="a_order")
         m.d.comb += [
             order.tiles.eq(command.tiles),
-            order.beats.eq(command.rows),
-            order.final_beats.eq(command.rows),
+            order.beats.eq(self._beats_per_tile(command)),
+            order.final_beats.eq(self._beats_per_tile(command)),
         ]
         return order
 
     def _b_order(self, m: Module, command: Value) -> Value:
         order = Signal(tile_order(self.machine), name="b_order")
+        by_columns = 1 if self.machine.dataflow == "os" else command.columns
         m.d.comb += [
             order.packet.tiles.eq(command.tiles),
-            order.packet.beats.eq(Mux(command.transposed, self.machine.rows, command.columns)),
-            order.packet.final_beats.eq(Mux(command.transposed, command.depth, command.columns)),
+            order.packet.beats.eq(Mux(command.transposed, self.machine.rows, by_columns)),
+            order.packet.final_beats.eq(Mux(command.transposed, command.depth, by_columns)),
             order.form.columns.eq(command.columns),
             order.form.depth.eq(command.depth),
             order.form.transposed.eq(command.transposed),
@@ -220,7 +226,7 @@ class Sequencer(wiring.Component):
 
     def _feed_order(self, m: Module, command: Value) -> Value:
         order = Signal(feed_order(self.machine), name="feed_order")
-        names = ("rows", "tiles", "depth", "first", "last", "keep")
+        names = ("rows", "columns", "tiles", "depth", "first", "last", "keep")
         m.d.comb += [getattr(order, name).eq(getattr(command, name)) for name in names]
         if has_choice(order):
             m.d.comb += order.format.eq(command.a_format)

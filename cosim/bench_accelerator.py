@@ -1,0 +1,235 @@
+"""Bench: sequences of commands on the whole accelerator, driven over AXI by the host's driver."""
+
+import itertools
+import json
+import random
+from collections.abc import Coroutine, Iterator
+from dataclasses import asdict
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.handle import SimHandleBase
+from cocotb.triggers import ClockCycles
+from cocotb.utils import get_sim_time
+from cocotbext.axi import (
+    AxiLiteBus,
+    AxiLiteMaster,
+    AxiResp,
+    AxiStreamBus,
+    AxiStreamFrame,
+    AxiStreamSink,
+    AxiStreamSource,
+)
+
+from quaver.cosim.job import load_job, save_record
+from quaver.golden import Machine
+from quaver.golden.commands import Matmul, Reseed
+from quaver.host.driver import Driver, Refused
+
+WORD = 4
+PERIOD = 2
+"""Of the clock, in nanoseconds."""
+KINDS = {"matmul": Matmul, "reseed": Reseed}
+
+
+class LiteBus:
+    """`quaver.host.driver.Bus` over cocotbext-axi's AXI4-Lite master."""
+
+    def __init__(self, master: AxiLiteMaster) -> None:
+        self._master = master
+
+    async def read(self, address: int) -> int:
+        response = await self._master.read(address, WORD)
+        if response.resp != AxiResp.OKAY:
+            raise Refused(f"reading {address:#x}")
+        return int.from_bytes(response.data, "little")
+
+    async def write(self, address: int, word: int) -> None:
+        response = await self._master.write(address, word.to_bytes(WORD, "little"))
+        if response.resp != AxiResp.OKAY:
+            raise Refused(f"writing {address:#x}")
+
+
+class Testbench:
+    """The device with its masters, sources and sinks; every one of them can be made to hesitate."""
+
+    def __init__(self, dut: SimHandleBase, machine: Machine, rng: random.Random, timeout: int) -> None:
+        self.dut, self.rng, self.timeout = dut, rng, timeout
+        clock, reset = dut.aclk, dut.aresetn
+        cocotb.start_soon(Clock(clock, PERIOD, "ns").start())
+        lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), clock, reset, reset_active_level=False)
+        self.a, self.b = (
+            AxiStreamSource(AxiStreamBus.from_prefix(dut, f"s_axis_{port}"), clock, reset, reset_active_level=False)
+            for port in "ab"
+        )
+        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), clock, reset, reset_active_level=False)
+        self._lite = [
+            lite.write_if.aw_channel,
+            lite.write_if.w_channel,
+            lite.write_if.b_channel,
+            lite.read_if.ar_channel,
+            lite.read_if.r_channel,
+        ]
+        for end in (lite, self.a, self.b, self.sink):
+            for part in (end, *(getattr(end, name) for name in ("write_if", "read_if") if hasattr(end, name))):
+                if hasattr(part, "log"):
+                    part.log.setLevel("WARNING")
+        self._machine, self._registers = machine, LiteBus(lite)
+
+    async def reset(self) -> None:
+        self.driver = Driver(self._machine, self._registers)
+        self.dut.aresetn.value = 0
+        await ClockCycles(self.dut.aclk, 3)
+        self.dut.aresetn.value = 1
+        await ClockCycles(self.dut.aclk, 2)
+
+    def hesitate(self, a: float, b: float, results: float, registers: float) -> None:
+        """Probability with which each of the ends idles or is not ready in a cycle."""
+        for end, probability in ((self.a, a), (self.b, b), (self.sink, results), *((c, registers) for c in self._lite)):
+            if probability:
+                end.set_pause_generator(self._pauses(probability))
+            else:
+                end.clear_pause_generator()
+                end.pause = False
+
+    def _pauses(self, probability: float) -> Iterator[bool]:
+        return (self.rng.random() < probability for _ in itertools.count())
+
+
+class Script:
+    """The steps of a script; what a step finds out is its value in the record, None where there is nothing to say."""
+
+    def __init__(self, testbench: Testbench, packets: list[bytes]) -> None:
+        self._bench, self._packets = testbench, packets
+        self.received: list[bytes] = []
+
+    async def reset(self) -> None:
+        """The reset port, for three cycles; what was to be sent is forgotten."""
+        await self._bench.reset()
+
+    async def hesitate(self, a: float, b: float, results: float, registers: float) -> None:
+        """Let the ends of the channels idle, or not be ready, with these probabilities."""
+        self._bench.hesitate(a, b, results, registers)
+
+    async def send(self, port: str, index: int) -> None:
+        """Queue packet number `index` for a port; an empty one is none."""
+        if self._packets[index]:
+            getattr(self._bench, port).send_nowait(AxiStreamFrame(self._packets[index]))
+
+    async def issue(self, kind: str, **members: int) -> bool:
+        """Queue a command when there is room; whether the machine took it."""
+        driver = self._bench.driver
+        while not await driver.room():
+            pass
+        return await self._granted(driver.issue(KINDS[kind](**members)))
+
+    async def push(self, kind: str, **members: int) -> bool:
+        """Queue a command whether there is room or not; whether the machine took it."""
+        return await self._granted(self._bench.driver.issue(KINDS[kind](**members)))
+
+    async def write(self, name: str, word: int) -> bool:
+        """Write a register; whether the machine let us."""
+        return await self._granted(self._bench.driver.write(name, word))
+
+    async def read(self, name: str) -> int:
+        """Read a register."""
+        return await self._bench.driver.read(name)
+
+    async def identify(self) -> None:
+        """Fail unless the machine is the one described."""
+        await self._bench.driver.check_identity()
+
+    async def hold(self, on: bool) -> None:
+        """Let queued commands wait, or let them go."""
+        await self._bench.driver.hold(on)
+
+    async def restart(self) -> None:
+        """Reset by command."""
+        await self._bench.driver.reset()
+
+    async def clear(self) -> None:
+        """Clear counters and sticky status."""
+        await self._bench.driver.clear_counters()
+        await self._bench.driver.clear_status()
+
+    async def cycles(self, count: int) -> None:
+        """Let time pass."""
+        await ClockCycles(self._bench.dut.aclk, count)
+
+    async def idle(self) -> None:
+        """Wait until nothing is queued or under way; fail if that takes too long."""
+        start = get_sim_time("ns")
+        while await self._bench.driver.busy():
+            assert get_sim_time("ns") - start < PERIOD * self._bench.timeout, "the machine hangs"
+            await ClockCycles(self._bench.dut.aclk, 8)
+
+    async def status(self) -> list[str]:
+        """Sticky bits that are set, by name."""
+        return sorted(await self._bench.driver.status())
+
+    async def irq(self) -> int:
+        """The interrupt line."""
+        return int(self._bench.dut.irq.value)
+
+    async def enable(self, *names: str) -> None:
+        """Enable interrupts, and no others."""
+        await self._bench.driver.enable_interrupt(*names)
+
+    async def counters(self) -> dict[str, int]:
+        """The performance counters."""
+        return await self._bench.driver.counters()
+
+    async def completed(self) -> int:
+        """Commands completed since reset."""
+        return await self._bench.driver.completed()
+
+    async def report(self) -> dict[str, int] | None:
+        """The oldest report of statistics."""
+        report = await self._bench.driver.report()
+        return report and asdict(report)
+
+    async def results(self) -> int:
+        """Take the packets of results that have come; how many they are."""
+        count = 0
+        while not self._bench.sink.empty():
+            self.received.append(bytes(self._bench.sink.recv_nowait().tdata))
+            count += 1
+        return count
+
+    async def quiet(self, count: int) -> bool:
+        """Let time pass; whether nothing came, nothing waits to be sent, and nothing is half received."""
+        await ClockCycles(self._bench.dut.aclk, count)
+        bench = self._bench
+        return bench.sink.empty() and bench.sink.idle() and bench.a.idle() and bench.b.idle()
+
+    async def _granted(self, access: Coroutine[None, None, None]) -> bool:
+        try:
+            await access
+        except Refused:
+            return False
+        return True
+
+
+@cocotb.test()
+async def play(dut: SimHandleBase) -> None:
+    """Play a script.
+
+    The job has `machine` and `script`, JSON: a machine's table, and a list of steps, each the name of a method of
+    `Script` and its arguments; `packets`, the bytes of all packets, and `lengths`, how long each one is; `seed`, of the
+    hesitations; `timeout` in cycles.  The record has `log`, JSON, a value per step, and the results' packets likewise.
+    """
+    job = load_job()
+    machine = Machine.from_dict(json.loads(str(job["machine"])))
+    testbench = Testbench(dut, machine, random.Random(int(job["seed"])), int(job["timeout"]))
+    everything, ends = job["packets"].tobytes(), np.cumsum(job["lengths"]).tolist()
+    script = Script(testbench, [everything[start:end] for start, end in zip([0, *ends], ends, strict=False)])
+    await testbench.reset()
+    log = []
+    for name, arguments, members in json.loads(str(job["script"])):
+        log.append(await getattr(script, name)(*arguments, **members))
+    save_record(
+        log=json.dumps(log),
+        results=np.frombuffer(b"".join(script.received), np.uint8),
+        lengths=np.array([len(packet) for packet in script.received], np.int64),
+    )

@@ -1,0 +1,67 @@
+"""The accelerator: AXI ports, registers, and the core behind them."""
+
+from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from quaver.golden import Machine
+from quaver.host.beats import a_bytes, b_bytes, result_bytes
+from quaver.hw.control import AXI_LITE, ControlRegisters
+from quaver.hw.core import Core, axi_stream
+from quaver.hw.design import place
+
+
+class Accelerator(wiring.Component):
+    """The machine, complete up to its AXI ports.
+
+    Ports
+    -----
+    aclk, aresetn:
+        Clock, and synchronous reset, active low.
+    irq:
+        Interrupt, active high, level-sensitive.
+    s_axil_*:
+        AXI4-Lite: the registers of `quaver.host.registers`.
+    s_axis_a_*, s_axis_b_*:
+        AXI4-Stream: operands, one packet per command, as `quaver.host.beats` lays them out.
+    m_axis_*:
+        AXI4-Stream: results, one packet per command that has any; `tkeep` marks the lanes of the command's columns.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._interfaces = {
+            "s_axil": In(AXI_LITE),
+            "s_axis_a": In(axi_stream(a_bytes(machine))),
+            "s_axis_b": In(axi_stream(b_bytes(machine))),
+            "m_axis": Out(axi_stream(result_bytes(machine), keep=True)),
+        }
+        # Flat, because tools know AXI by the names of its signals.
+        flat = {
+            f"{port}_{name}": member
+            for port, interface in self._interfaces.items()
+            for name, member in interface.signature.members.items()
+        }
+        super().__init__({"aclk": In(1), "aresetn": In(1), "irq": Out(1), **flat})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = ClockDomain()
+        control = place(m, platform, "control", ControlRegisters, self.machine)
+        core = place(m, platform, "core", Core, self.machine, reset=control.reset)
+        m.d.comb += [
+            ClockSignal().eq(self.aclk),
+            ResetSignal().eq(~self.aresetn),
+            self.irq.eq(control.irq),
+            *(getattr(core, name).eq(getattr(control, name)) for name in ("command", "issue", "hold", "next_report")),
+            *(
+                getattr(control, name).eq(getattr(core, name))
+                for name in ("refused", "free", "busy", "done", "events", "counted", "report", "reports")
+            ),
+        ]
+        inside = {"s_axil": control.bus, "s_axis_a": core.a, "s_axis_b": core.b, "m_axis": core.results}
+        for port, interface in self._interfaces.items():
+            for name, member in interface.signature.members.items():
+                outer, inner = getattr(self, f"{port}_{name}"), getattr(inside[port], name)
+                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        return m
