@@ -38,12 +38,12 @@ class Parts(wiring.Component):
             **{"a": In(code_bits(machine.a_formats)), "a_format": In(4)},
             **{"b": In(code_bits(machine.b_formats)), "b_format": In(4)},
             "product": Out(product_of(machine).layout.size),
-            "sum": In(machine.inner.format.bits),
-            "mac": Out(machine.inner.format.bits),
-            "chunk": In(machine.inner.format.bits),
+            "sum": In(machine.inner_code.bits),
+            "mac": Out(machine.inner_code.bits),
+            "chunk": In(machine.inner_code.bits),
             "outer_sum": In(machine.outer.format.bits),
             "outer": Out(machine.outer.format.bits),
-            **word_port(machine.inner.rounding),
+            **word_port(machine.inner_rounding),
         }
         if machine.outer.rounding.stochastic:
             members["outer_word"] = In(machine.outer.rounding.random_bits)
@@ -78,7 +78,7 @@ class Parts(wiring.Component):
             outer.sum.eq(self.outer_sum),
             self.outer.eq(outer.result),
         ]
-        if machine.inner.rounding.stochastic:
+        if machine.inner_rounding.stochastic:
             m.d.comb += mac.word.eq(self.word)
         if machine.outer.rounding.stochastic:
             m.d.comb += outer.word.eq(self.outer_word)

@@ -145,7 +145,7 @@ class Array(wiring.Component):
                 row.w.eq(delay(m, w, machine.row_skew(i), f"w_skew_{i}")),
                 row.a.eq(delay(m, a, 1 + machine.row_skew(i), f"a_skew_{i}")),
             ]
-            if machine.inner.rounding.stochastic:
+            if machine.inner_rounding.stochastic:
                 m.d.comb += [
                     row.seed.eq(seed_of(machine.seed, i)),
                     row.reseed.eq(addressed(self.reseeding, i)),
@@ -154,7 +154,7 @@ class Array(wiring.Component):
 
     def _join(self, m: Module, rows: list[Row], feet: list[ColumnFoot]) -> None:
         """Chain the rows of each segment; a segment's last row leads to the feet."""
-        machine, inner = self.machine, self.machine.inner.format
+        machine, inner = self.machine, self.machine.inner_code
         for i, row in enumerate(rows):
             segment, within = divmod(i, machine.segment_rows)
             if within:

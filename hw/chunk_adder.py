@@ -4,11 +4,12 @@ from amaranth.hdl import Const, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from quaver.golden import Accumulator, Format
+from quaver.golden import Accumulator, Format, Machine
 from quaver.golden.machine import SrAdder
 from quaver.hw.adder import Adder
 from quaver.hw.decoder import unpack
 from quaver.hw.design import place
+from quaver.hw.exact_chunk_adder import ExactChunkAdder
 from quaver.hw.lfsr import word_port
 from quaver.hw.unpacked import Unpacked
 
@@ -16,7 +17,7 @@ from quaver.hw.unpacked import Unpacked
 class ChunkAdder(wiring.Component):
     """result = round(sum + chunk) in the outer accumulator's format.
 
-    Latency: `Machine.adder_latency`.  Throughput: one per cycle.
+    Latency: `Machine.outer_latency`.  Throughput: one per cycle.
 
     Parameters
     ----------
@@ -63,3 +64,11 @@ class ChunkAdder(wiring.Component):
         if self.outer.rounding.stochastic:
             m.d.comb += adder.word.eq(self.word)
         return m
+
+
+def place_chunk_adder(
+    m: Module, platform: object, label: str, machine: Machine
+) -> wiring.Component | wiring.PureInterface:
+    """Put the outer adder of `machine` into `m`: for exact inner sums `ExactChunkAdder`, otherwise `ChunkAdder`."""
+    kind = ChunkAdder if machine.exact_register is None else ExactChunkAdder
+    return place(m, platform, label, kind, machine.inner_code, machine.outer, machine.mac_depth, machine.sr_adder)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Machine
 from quaver.golden.lfsr import WIDTH
-from quaver.hw.chunk_adder import ChunkAdder
+from quaver.hw.chunk_adder import place_chunk_adder
 from quaver.hw.design import place
 from quaver.hw.lfsr import WordGenerator
 from quaver.hw.pipeline import delay
@@ -40,12 +40,12 @@ class ColumnFoot(wiring.Component):
     The controls ride along the feet, one register per column, as the activations do along the rows; so the outputs
     need no deskewing but the memory's.
 
-    Latency: an inner sum's outer sum is stored `segments * adder_latency` cycles later.
+    Latency: an inner sum's outer sum is stored `chunk_latency + segments * outer_latency` cycles later.
 
     Members
     -------
     sums:
-        Inner sums of the segments; segment g's is `g * adder_latency` cycles behind segment 0's.
+        Inner sums of the segments; segment g's is `g * outer_latency` cycles behind segment 0's.
     top, top_out, returned:
         Read control of the inner sums, and the sum for the top of the column in the next cycle; only where a chunk
         takes several passes.
@@ -61,7 +61,7 @@ class ColumnFoot(wiring.Component):
         self.machine = machine
         foot, store = foot_control(machine), store_control(machine)
         members = {
-            "sums": In(data.ArrayLayout(machine.inner.format.bits, machine.segments)),
+            "sums": In(data.ArrayLayout(machine.inner_code.bits, machine.segments)),
             "foot": In(foot),
             "foot_out": Out(foot),
             "store": In(store),
@@ -72,7 +72,7 @@ class ColumnFoot(wiring.Component):
         }
         if machine.passes_per_chunk > 1:
             top = top_control(machine)
-            members |= {"top": In(top), "top_out": Out(top), "returned": Out(machine.inner.format.bits)}
+            members |= {"top": In(top), "top_out": Out(top), "returned": Out(machine.inner_code.bits)}
         if machine.outer.rounding.stochastic:
             members |= {
                 "seeds": In(data.ArrayLayout(WIDTH, machine.segments)),
@@ -89,28 +89,19 @@ class ColumnFoot(wiring.Component):
         depth = max(2, machine.block_rows)
         m.submodules.memory = memory = Memory(shape=machine.outer.format.bits, depth=depth, init=[])
         read, write = memory.read_port(), memory.write_port()
-        fresh = Signal()
-        m.d.sync += fresh.eq(self.foot.first)
-        m.d.comb += [read.addr.eq(self.foot.address), read.en.eq(1)]
+        fresh, entering = Signal(), delay(m, self.foot, machine.chunk_latency, "entering")
+        m.d.sync += fresh.eq(entering.first)
+        m.d.comb += [read.addr.eq(entering.address), read.en.eq(1)]
 
         y = Mux(fresh, 0, read.data)
         for segment in range(machine.segments):
-            adder = place(
-                m,
-                platform,
-                f"adder_{segment}",
-                ChunkAdder,
-                machine.inner.format,
-                machine.outer,
-                machine.mac_depth,
-                machine.sr_adder,
-            )
+            adder = place_chunk_adder(m, platform, f"adder_{segment}", machine)
             m.d.comb += [adder.chunk.eq(self.sums[segment]), adder.sum.eq(y)]
             if machine.outer.rounding.stochastic:
                 generator = place(
                     m, platform, f"generator_{segment}", WordGenerator, machine.outer.rounding.random_bits
                 )
-                issue = delay(m, self.foot.valid & self.foot.final, segment * machine.adder_latency, f"issue_{segment}")
+                issue = delay(m, entering.valid & entering.final, segment * machine.outer_latency, f"issue_{segment}")
                 m.d.comb += [
                     generator.seed.eq(self.seeds[segment]),
                     generator.reseed.eq(self.reseed[segment]),
@@ -139,15 +130,15 @@ class ColumnFoot(wiring.Component):
 
     def _return_sums(self, m: Module) -> None:
         """Keep the inner sums between the passes of a chunk."""
-        fmt = self.machine.inner.format
-        m.submodules.sums_memory = memory = Memory(shape=fmt.bits, depth=self.machine.block_rows, init=[])
+        code = self.machine.inner_code
+        m.submodules.sums_memory = memory = Memory(shape=code.bits, depth=self.machine.block_rows, init=[])
         read, write = memory.read_port(), memory.write_port()
         fresh, arrival = Signal(), Signal.like(self.foot)
         m.d.sync += [fresh.eq(self.top.fresh), self.top_out.eq(self.top), arrival.eq(self.foot)]
         m.d.comb += [
             read.addr.eq(self.top.address),
             read.en.eq(1),
-            self.returned.eq(Mux(fresh, fmt.identity_code, read.data)),
+            self.returned.eq(Mux(fresh, code.identity_code, read.data)),
             write.addr.eq(arrival.address),
             write.data.eq(self.sums[0]),
             write.en.eq(arrival.valid & ~arrival.final),

@@ -143,7 +143,7 @@ class OutputStationaryArray(wiring.Component):
                 row.insert.eq(insert),
             ]
             insert = delay(m, insert, machine.interleave + 1, f"insert_delay_{i}")
-            if machine.inner.rounding.stochastic:
+            if machine.inner_rounding.stochastic:
                 m.d.comb += [
                     row.seed.eq(seed_of(machine.seed, i)),
                     row.reseed.eq(addressed(self.reseeding, i)),
@@ -175,7 +175,7 @@ class OutputStationaryArray(wiring.Component):
 
     def _drain(self, m: Module, rows: list[OutputStationaryRow], feet: list[ColumnFoot]) -> None:
         """Chain the rows; the last one leads to the feet."""
-        bits = self.machine.inner.format.bits
+        bits = self.machine.inner_code.bits
         sums = Const(0, bits * len(feet))
         for row in rows:
             m.d.comb += row.sums.eq(sums)

@@ -56,14 +56,14 @@ class OutputStationaryElement(wiring.Component):
             "b_out": Out(weight),
             "control": In(turn_control()),
             "control_out": Out(turn_control()),
-            "sum": In(machine.inner.format.bits),
-            "result": Out(machine.inner.format.bits),
+            "sum": In(machine.inner_code.bits),
+            "result": Out(machine.inner_code.bits),
         }
-        super().__init__(members | word_port(machine.inner.rounding))
+        super().__init__(members | word_port(machine.inner_rounding))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        machine, fmt = self.machine, self.machine.inner.format
+        machine, code = self.machine, self.machine.inner_code
         mac = place(m, platform, "mac", Mac, machine)
         m.d.sync += [self.a_out.eq(self.a), self.b_out.eq(self.b), self.control_out.eq(self.control)]
 
@@ -71,12 +71,12 @@ class OutputStationaryElement(wiring.Component):
         m.d.comb += [
             mac.a.eq(self.a),
             mac.b.eq(self.b),
-            mac.sum.eq(Mux(self.control.fresh, fmt.identity_code, turned)),
+            mac.sum.eq(Mux(self.control.fresh, code.identity_code, turned)),
         ]
-        if machine.inner.rounding.stochastic:
+        if machine.inner_rounding.stochastic:
             m.d.comb += mac.word.eq(self.word)
 
-        completed, kept = Signal(fmt.bits), Signal(fmt.bits)
+        completed, kept = Signal(code.bits), Signal(code.bits)
         m.d.comb += [
             completed.eq(Mux(self.control.close, mac.result, kept)),
             kept.eq(delay(m, completed, machine.interleave, "completed_ring")),

@@ -45,7 +45,7 @@ class OutputStationaryRow(wiring.Component):
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         # Plain vectors: an array's elements would each be named again in every parent.
-        sums = machine.inner.format.bits * machine.columns
+        sums = machine.inner_code.bits * machine.columns
         weights = operand_shape(machine.stationary_formats).layout.size * machine.columns
         members = {
             "a": In(os_activation_lane(machine)),
@@ -55,7 +55,7 @@ class OutputStationaryRow(wiring.Component):
             "sums": In(sums),
             "results": Out(sums),
         }
-        if machine.inner.rounding.stochastic:
+        if machine.inner_rounding.stochastic:
             members |= {"seed": In(WIDTH), "reseed": In(1), "state": In(WIDTH)}
         super().__init__(members)
 
@@ -89,6 +89,6 @@ class OutputStationaryRow(wiring.Component):
             self.weights_out.eq(Cat(pe.b_out for pe in pes)),
             self.results.eq(Cat(pe.result for pe in pes)),
         ]
-        if machine.inner.rounding.stochastic:
+        if machine.inner_rounding.stochastic:
             deal_words(m, platform, self, pes)
         return m

@@ -50,10 +50,10 @@ class ProcessingElement(wiring.Component):
             "swap_out": Out(1),
             "w": In(weight),
             "w_out": Out(weight),
-            "sum": In(machine.inner.format.bits),
-            "result": Out(machine.inner.format.bits),
+            "sum": In(machine.inner_code.bits),
+            "result": Out(machine.inner_code.bits),
         }
-        super().__init__(members | word_port(machine.inner.rounding))
+        super().__init__(members | word_port(machine.inner_rounding))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -76,6 +76,6 @@ class ProcessingElement(wiring.Component):
             m.d.sync += active.eq(shadow)
 
         m.d.comb += [mac.a.eq(self.a), mac.b.eq(active), mac.sum.eq(self.sum), self.result.eq(mac.result)]
-        if self.machine.inner.rounding.stochastic:
+        if self.machine.inner_rounding.stochastic:
             m.d.comb += mac.word.eq(self.word)
         return m

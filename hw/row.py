@@ -48,14 +48,14 @@ class Row(wiring.Component):
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         # Plain vectors: an array's elements would each be named again in every parent.
-        sums = machine.inner.format.bits * machine.columns
+        sums = machine.inner_code.bits * machine.columns
         members = {
             "a": In(activation_lane(machine)),
             "w": In(weight_lane(machine)),
             "sums": In(sums),
             "results": Out(sums),
         }
-        if machine.inner.rounding.stochastic:
+        if machine.inner_rounding.stochastic:
             members |= {"seed": In(WIDTH), "reseed": In(1), "state": In(WIDTH)}
         super().__init__(members)
 
@@ -89,14 +89,14 @@ class Row(wiring.Component):
             ]
             activation, swap, weight = pe.a_out, pe.swap_out, pe.w_out
         m.d.comb += self.results.eq(Cat(pe.result for pe in pes))
-        if machine.inner.rounding.stochastic:
+        if machine.inner_rounding.stochastic:
             deal_words(m, platform, self, pes)
         return m
 
 
 def deal_words(m: Module, platform: object, row: wiring.Component, pes: Sequence[wiring.Component]) -> None:
     """Give each PE of a row its word of each activation; a row has `seed`, `reseed`, `state` and its lane `a`."""
-    r = row.machine.inner.rounding.random_bits
+    r = row.machine.inner_rounding.random_bits
     generator = place(m, platform, "generator", WordGenerator, r)
     m.d.comb += [
         generator.seed.eq(row.seed),

@@ -37,9 +37,9 @@ class MacShell(wiring.Component):
             "a": In(operand_shape(machine.a_formats).layout),
             "b": In(operand_shape(machine.b_formats).layout),
             "clear": In(1),
-            "sum": Out(machine.inner.format.bits),
+            "sum": Out(machine.inner_code.bits),
         }
-        super().__init__(members | word_port(machine.inner.rounding))
+        super().__init__(members | word_port(machine.inner_rounding))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -52,7 +52,7 @@ class MacShell(wiring.Component):
             mac.sum.eq(mac.result & ~clear.replicate(len(mac.result))),
             self.sum.eq(mac.result),
         ]
-        if self.machine.inner.rounding.stochastic:
+        if self.machine.inner_rounding.stochastic:
             word = Signal.like(self.word)
             m.d.sync += word.eq(self.word)
             m.d.comb += mac.word.eq(word)
