@@ -1,15 +1,19 @@
 """Output- and input-stationary arrays: every bit against the golden model, every cycle against the closed form."""
 
+import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from quaver.cli.main import main
 from quaver.cosim.array_runs import GemmCase, run_model, run_rtl, run_together
 from quaver.cosim.cases import gemm_cases
 from quaver.cosim.simulator import Model, SimulatorError
-from quaver.cosim.verify import check_gemms
+from quaver.cosim.verify import GEMMS, check_gemms
 from quaver.golden import RHA, RNE, RTZ, Accumulator, Format, Machine, Rounding, gemm, sr
 from quaver.golden.catalog import BF16, DLFLOAT16, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ, E6M5, E6M5_SUB, FP16, FP32, HFP8_153
 from quaver.hw.array import array_class
@@ -224,3 +228,21 @@ def test_lost_sums_are_missed(faulty: Callable[..., Model]) -> None:
         pytest.raises(SimulatorError, match=r"GEMM \d+ hangs with \d+ beats of sums to come"),
     ):
         check_gemms(model, SMALL, cases, 3)
+
+
+@pytest.mark.parametrize("dataflow", ["os", "is"])
+def test_the_command_verifies_every_dataflow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, dataflow: str
+) -> None:
+    path = tmp_path / f"{dataflow}.toml"
+    sizes = "rows = 2\ncolumns = 2\nchunk = 4\nmac_depth = 2\naccumulator_depth = 4\n"
+    path.write_text(f'dataflow = "{dataflow}"\n{sizes}a_formats = ["e4m3"]\nb_formats = ["e5m2"]\n')
+    monkeypatch.setattr(sys, "argv", ["quaver", "verify", "--machine", str(path), "--cases", "100", "--json"])
+    status = main()
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert (status, err) == (0, "")
+    assert (report["machine"], report["passed"]) == (dataflow, True)
+    compared = {check["name"]: check["compared"] for check in report["checks"]}
+    assert next(iter(compared)) == "product e4m3 x e5m2"
+    assert compared["gemm bits"] > 500 and compared["gemm cycles"] == GEMMS // 2

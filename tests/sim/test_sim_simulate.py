@@ -28,9 +28,10 @@ def test_keys() -> None:
     assert list(total) == ["cycles", "macs", "utilization", "energy_pj", "time_s"]
 
 
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_total_is_the_sum(preset: str) -> None:
-    machine = PRESETS[preset]
+def test_total_is_the_sum(preset: str, dataflow: str) -> None:
+    machine = replace(PRESETS[preset], dataflow=dataflow)
     simulation = simulate("resnet18", machine)
     assert simulation.macs == workload_named("resnet18").macs
     assert simulation.cycles == sum(layer.cycles for layer in simulation.layers)
