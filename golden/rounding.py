@@ -77,25 +77,7 @@ def round_to(
     ValueError
         If words are missing or out of range, or a NaN meets a `finite` format.
     """
-    u = checked_words(words, rounding, x.sign.shape)
-    significand = x.significand
-    length = _bit_length(significand)
-    top = x.exponent + length - 1
-    quantum = top - fmt.mantissa_bits
-    if fmt.subnormals == "gradual":
-        quantum = np.maximum(quantum, fmt.emin - fmt.mantissa_bits)
-    cut = quantum - x.exponent
-    kept = np.where(cut > 0, significand >> np.clip(cut, 0, _SHIFT_MAX), significand << np.clip(-cut, 0, _SHIFT_MAX))
-
-    # A code counts ulps: the next number up, in the next binade too, is the next code.
-    field = quantum + fmt.mantissa_bits + fmt.bias
-    hidden = np.int64(1 << fmt.mantissa_bits)
-    code = np.where(kept >= hidden, (field << fmt.mantissa_bits) + kept - hidden, kept)
-    code = code + ((cut > 0) & _rounds_up(significand, cut, code & 1 != 0, x.sticky, rounding, u))
-    if fmt.subnormals != "gradual":
-        code = np.where(code < fmt.min_code, 0, code)
-    code = np.where(significand == 0, 0, code)
-
+    code = round_magnitude(x, fmt, rounding, words=words)
     over = code > fmt.max_code
     code = np.where(over, fmt.max_code if saturate or rounding.mode == "rtz" else fmt.overflow_code, code)
     infinite = fmt.max_code if saturate and fmt.specials != "fnuz" else fmt.overflow_code
@@ -116,6 +98,31 @@ def round_to(
         keep = fmt.specials in ("ieee", "fn")  # an unsigned format has no sign bit to keep it in
         code = np.where(x.nan, fmt.nan_code | np.where(x.sign & keep, fmt.sign_mask, 0), code)
     return code.astype(fmt.dtype)
+
+
+def round_magnitude(x: Exact, fmt: Format, rounding: Rounding, *, words: ArrayLike | None = None) -> IntArray:
+    """Codes of the rounded magnitudes as if exponents had no upper end: one above `fmt.max_code` is an overflow.
+
+    Parameters and errors as in `round_to`; what is Inf or NaN has no meaning here.
+    """
+    u = checked_words(words, rounding, x.sign.shape)
+    significand = x.significand
+    length = _bit_length(significand)
+    top = x.exponent + length - 1
+    quantum = top - fmt.mantissa_bits
+    if fmt.subnormals == "gradual":
+        quantum = np.maximum(quantum, fmt.emin - fmt.mantissa_bits)
+    cut = quantum - x.exponent
+    kept = np.where(cut > 0, significand >> np.clip(cut, 0, _SHIFT_MAX), significand << np.clip(-cut, 0, _SHIFT_MAX))
+
+    # A code counts ulps: the next number up, in the next binade too, is the next code.
+    field = quantum + fmt.mantissa_bits + fmt.bias
+    hidden = np.int64(1 << fmt.mantissa_bits)
+    code = np.where(kept >= hidden, (field << fmt.mantissa_bits) + kept - hidden, kept)
+    code = code + ((cut > 0) & _rounds_up(significand, cut, code & 1 != 0, x.sticky, rounding, u))
+    if fmt.subnormals != "gradual":
+        code = np.where(code < fmt.min_code, 0, code)
+    return np.where(significand == 0, 0, code)
 
 
 def _rounds_up(
