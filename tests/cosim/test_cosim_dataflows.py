@@ -14,7 +14,7 @@ from quaver.cosim.array_runs import GemmCase, run_model, run_rtl, run_together
 from quaver.cosim.cases import gemm_cases
 from quaver.cosim.simulator import Model, SimulatorError
 from quaver.cosim.verify import GEMMS, check_gemms
-from quaver.golden import RHA, RNE, RTZ, Accumulator, Format, Machine, Rounding, gemm, sr
+from quaver.golden import RHA, RNE, RTZ, Accumulator, ExactSum, Format, Machine, Rounding, gemm, sr
 from quaver.golden.catalog import BF16, DLFLOAT16, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ, E6M5, E6M5_SUB, FP16, FP32, HFP8_153
 from quaver.hw.array import array_class
 from quaver.sim import gemm_cycles
@@ -50,7 +50,8 @@ MACHINES = [
     machine("os", 5, 1, 7, 3, a_formats=(E5M2, E4M3, HFP8_153), inner=kept(E6M5, sr(5))),
     machine("os", 1, 1, 3, 7, a_formats=(E5M2FNUZ, E4M3FNUZ), b_formats=(BF16,), outer=kept(FP32)),
     machine("os", 1, 1, 1, 1, inner=kept(E6M5_SUB, sr(1)), outer=kept(E6M5)),
-    machine("os", 2, 6, 16, 6, inner=kept(DLFLOAT16, sr(10)), outer=kept(DLFLOAT16, sr(7))),
+    machine("os", 2, 6, 16, 6, inner=kept(DLFLOAT16, sr(10)), outer=kept(DLFLOAT16, sr(7)), sr_adder="eager"),
+    machine("os", 3, 4, 6, 5, inner=ExactSum(), outer=kept(FP16, sr(9))),
     machine("os", 7, 2, 13, 5, a_formats=(E4M3,), b_formats=(E5M2,), inner=kept(FP16, RTZ)),
     machine(
         "is", 4, 2, 8, 4, a_formats=(E4M3,), inner=kept(FP16, sr(8)), outer=kept(FP32, sr(12)), accumulator_depth=5
@@ -168,9 +169,10 @@ def test_machines_differ_as_they_should() -> None:
     assert any(m.chunk % m.rows and m.rows % m.chunk for m in slotted)
     assert any(m.drain_steps > m.rows for m in slotted), "the outer sum's round trip counts"
     assert {(m.rows > 1, m.columns > 1) for m in slotted} == {(a, b) for a in (False, True) for b in (False, True)}
-    assert {(m.inner.rounding.stochastic, m.outer.rounding.stochastic) for m in slotted} == {
+    assert {(m.inner_rounding.stochastic, m.outer.rounding.stochastic) for m in slotted} == {
         (a, b) for a in (False, True) for b in (False, True)
     }
+    assert any(m.inner == ExactSum() for m in slotted)
     exchanged = [m for m in MACHINES if m.dataflow == "is"]
     assert len(exchanged) >= 2 and all(m.a_formats != m.b_formats for m in exchanged)
 
