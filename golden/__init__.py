@@ -15,6 +15,7 @@ from quaver.golden.loss_scaling import BackOff, ConstantScale, LogMax, LossScali
 from quaver.golden.mac import accumulate, add, chunk_addend, mac, multiply
 from quaver.golden.machine import PRESETS, Machine
 from quaver.golden.noune_biases import NOUNE_BIASES, NouneBiases, noune_bias
+from quaver.golden.output import OutputStatistics, output
 from quaver.golden.rounding import RHA, RNE, RTZ, Rounding, round_to, sr
 from quaver.golden.s2fp8 import (
     S2fp8Parameters,
@@ -60,6 +61,7 @@ __all__ = [
     "LossScaling",
     "Machine",
     "NouneBiases",
+    "OutputStatistics",
     "RisingFloor",
     "Rounding",
     "S2fp8Parameters",
@@ -87,6 +89,7 @@ __all__ = [
     "multiply",
     "noune",
     "noune_bias",
+    "output",
     "rescale",
     "round_to",
     "s2fp8_decode",

@@ -115,7 +115,7 @@ class Rounder(wiring.Component):
         return SimpleNamespace(**registers)
 
     def _round(self, m: Module, s: SimpleNamespace) -> Value:
-        """Signed code of the magnitude, which may be out of range: a code counts ulps, carries into the exponent too."""
+        """Signed code of the magnitude, which may be out of range: a code counts ulps, so carries go on."""
         mantissa = self.target.mantissa_bits
         rest = s.aligned[: -self.target.precision]
         number = Cat(s.aligned[len(rest) :][:mantissa], s.field)
