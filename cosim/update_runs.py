@@ -15,6 +15,7 @@ from quaver.cosim.lanes import LANES
 from quaver.cosim.simulator import Model
 from quaver.cosim.tiles import Beats, pack
 from quaver.golden import Accumulator, Format, Sgd, encode, mac
+from quaver.golden.machine import SrAdder
 from quaver.hw.axpy import Axpy
 from quaver.hw.decoder import Decoder
 from quaver.hw.design import place
@@ -24,15 +25,15 @@ from quaver.hw.update_unit import SCALARS, element_beat, updated_beat
 class AxpyLanes(wiring.Component):
     """`LANES` AXPYs side by side, each with an `alpha` of its own; ports are arrays of 32-bit words, for `evaluate`."""
 
-    def __init__(self, accumulator: Accumulator, depth: int) -> None:
-        self.accumulator, self.depth = accumulator, depth
+    def __init__(self, accumulator: Accumulator, depth: int, sr_adder: SrAdder = "lazy") -> None:
+        self.accumulator, self.depth, self.sr_adder = accumulator, depth, sr_adder
         array = data.ArrayLayout(32, LANES)
         super().__init__({name: In(array) for name in ("alpha", "x", "y", "word")} | {"result": Out(array)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         for index in range(LANES):
-            axpy = place(m, platform, f"axpy_{index}", Axpy, self.accumulator, self.depth)
+            axpy = place(m, platform, f"axpy_{index}", Axpy, self.accumulator, self.depth, self.sr_adder)
             decoder = place(m, platform, f"decoder_{index}", Decoder, (self.accumulator.format,))
             m.d.comb += [
                 decoder.code.eq(self.alpha[index]),

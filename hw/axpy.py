@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Accumulator
+from quaver.golden.machine import SrAdder
 from quaver.hw.adder import Adder
 from quaver.hw.decoder import unpack
 from quaver.hw.design import place
@@ -25,6 +26,8 @@ class Axpy(wiring.Component):
         Format, rounding and overflow of the result.
     depth:
         Where the registers are (`CUTS`).
+    sr_adder:
+        As of `Adder`; the result is the same.
 
     Members
     -------
@@ -38,8 +41,8 @@ class Axpy(wiring.Component):
         Code of the result.
     """
 
-    def __init__(self, accumulator: Accumulator, depth: int) -> None:
-        self.accumulator, self.depth = accumulator, depth
+    def __init__(self, accumulator: Accumulator, depth: int, sr_adder: SrAdder = "lazy") -> None:
+        self.accumulator, self.depth, self.sr_adder = accumulator, depth, sr_adder
         fmt = accumulator.format
         self.shape = operand_shape((fmt,))
         members = {"alpha": In(self.shape.layout), "x": In(fmt.bits), "y": In(fmt.bits), "result": Out(fmt.bits)}
@@ -50,7 +53,7 @@ class Axpy(wiring.Component):
         stochastic = self.accumulator.rounding.stochastic
         multiplier = place(m, platform, "multiplier", Multiplier, self.shape, self.shape)
         product = product_shape(self.shape, self.shape)
-        adder = place(m, platform, "adder", Adder, product, self.accumulator, self.depth)
+        adder = place(m, platform, "adder", Adder, product, self.accumulator, self.depth, self.sr_adder)
         m.d.comb += [
             multiplier.a.eq(self.alpha),
             multiplier.b.eq(unpack(m, self.x, self.accumulator.format, self.shape)),

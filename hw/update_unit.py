@@ -1,5 +1,7 @@
 """The weight-update unit: stochastic gradient descent as three rounded AXPYs, one row of lanes per cycle."""
 
+from typing import get_args
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
@@ -8,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from quaver.golden import Accumulator, Format, seed_of
 from quaver.golden.errors import check_choice, check_range
 from quaver.golden.lfsr import UPDATE_GENERATORS, WIDTH
-from quaver.golden.machine import MAC_DEPTH_MAX, RANDOM_BITS_MAX, ROUNDINGS
+from quaver.golden.machine import MAC_DEPTH_MAX, RANDOM_BITS_MAX, ROUNDINGS, SrAdder
 from quaver.hw.axpy import Axpy
 from quaver.hw.decoder import Decoder
 from quaver.hw.design import place
@@ -40,7 +42,7 @@ class UpdateLane(wiring.Component):
 
     Parameters
     ----------
-    accumulator, depth:
+    accumulator, depth, sr_adder:
         As of `Axpy`.
 
     Members
@@ -57,8 +59,8 @@ class UpdateLane(wiring.Component):
         Codes of the element after the step.
     """
 
-    def __init__(self, accumulator: Accumulator, depth: int) -> None:
-        self.accumulator, self.depth = accumulator, depth
+    def __init__(self, accumulator: Accumulator, depth: int, sr_adder: SrAdder = "lazy") -> None:
+        self.accumulator, self.depth, self.sr_adder = accumulator, depth, sr_adder
         scalar, code = operand_shape((accumulator.format,)).layout, accumulator.format.bits
         members = {name: In(scalar) for name in SCALARS}
         members |= {name: In(code) for name in ("weight", "velocity", "gradient")}
@@ -70,7 +72,7 @@ class UpdateLane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rounding = self.accumulator.rounding
-        axpys = [place(m, platform, name, Axpy, self.accumulator, self.depth) for name in SCALARS]
+        axpys = [place(m, platform, name, Axpy, self.accumulator, self.depth, self.sr_adder) for name in SCALARS]
         decayed, accelerated, moved = axpys
         for stage, axpy in enumerate(axpys):
             m.d.comb += axpy.alpha.eq(getattr(self, SCALARS[stage]))
@@ -116,6 +118,8 @@ class UpdateUnit(wiring.Component):
         Registers of an AXPY, 1 to 7.
     seed:
         Seed of all generators: that of stage s, lane l has the number `UPDATE_GENERATORS` + s * `lanes` + l.
+    sr_adder:
+        As of `Axpy`.
 
     Members
     -------
@@ -132,7 +136,9 @@ class UpdateUnit(wiring.Component):
         If a parameter is out of its range; the message names it.
     """
 
-    def __init__(self, accumulator: Accumulator, lanes: int, depth: int, seed: int = 0) -> None:
+    def __init__(
+        self, accumulator: Accumulator, lanes: int, depth: int, seed: int = 0, sr_adder: SrAdder = "lazy"
+    ) -> None:
         fmt, rounding = accumulator.format, accumulator.rounding
         check_choice("specials of format", fmt.specials, ("ieee", "dlfloat"))
         check_choice("rounding", rounding.mode, ROUNDINGS)
@@ -141,7 +147,8 @@ class UpdateUnit(wiring.Component):
         check_range("lanes", lanes, 1, 1024)
         check_range("depth", depth, 1, MAC_DEPTH_MAX)
         check_range("seed", seed, 0, (1 << 32) - 1)
-        self.accumulator, self.lanes, self.depth, self.seed = accumulator, lanes, depth, seed
+        check_choice("sr_adder", sr_adder, get_args(SrAdder))
+        self.accumulator, self.lanes, self.depth, self.seed, self.sr_adder = accumulator, lanes, depth, seed, sr_adder
         super().__init__(
             {
                 **{name: In(fmt.bits) for name in SCALARS},
@@ -182,7 +189,7 @@ class UpdateUnit(wiring.Component):
         scalars = self._scalars(m, platform)
         result = Signal.like(updated.payload)
         for index in range(self.lanes):
-            lane = place(m, platform, f"lane_{index}", UpdateLane, self.accumulator, self.depth)
+            lane = place(m, platform, f"lane_{index}", UpdateLane, self.accumulator, self.depth, self.sr_adder)
             m.d.comb += [getattr(lane, name).eq(scalar) for name, scalar in scalars.items()]
             m.d.comb += [
                 lane.weight.eq(beat.weights[index]),

@@ -19,22 +19,25 @@ from quaver.cosim.update_runs import (
 )
 from quaver.golden import RHA, RNE, RTZ, Accumulator, Sgd, axpy, decode, encode, mac, sr, to_float
 from quaver.golden.catalog import BF16, DLFLOAT16, E6M5, E6M9, FP16, FP32
+from quaver.golden.machine import SrAdder
 from quaver.hw.update_unit import UpdateUnit
 
 CASES = 25_600
 AXPYS = [
-    (1, Accumulator(format=DLFLOAT16)),
-    (2, Accumulator(format=DLFLOAT16, rounding=sr(16))),
-    (3, Accumulator(format=FP16)),
-    (4, Accumulator(format=FP16, rounding=sr(16))),
-    (5, Accumulator(format=E6M9, overflow="saturate")),
-    (6, Accumulator(format=E6M9, rounding=sr(9))),
-    (7, Accumulator(format=BF16)),
-    (4, Accumulator(format=BF16, rounding=sr(13), overflow="saturate")),
-    (3, Accumulator(format=DLFLOAT16, rounding=RHA, overflow="saturate")),
-    (5, Accumulator(format=FP16, rounding=RTZ)),
-    (4, Accumulator(format=FP32, rounding=sr(1))),
-    (2, Accumulator(format=E6M5, rounding=sr(4))),
+    (1, Accumulator(format=DLFLOAT16), "lazy"),
+    (2, Accumulator(format=DLFLOAT16, rounding=sr(16)), "lazy"),
+    (3, Accumulator(format=FP16), "lazy"),
+    (4, Accumulator(format=FP16, rounding=sr(16)), "lazy"),
+    (5, Accumulator(format=E6M9, overflow="saturate"), "lazy"),
+    (6, Accumulator(format=E6M9, rounding=sr(9)), "eager"),
+    (7, Accumulator(format=BF16), "lazy"),
+    (4, Accumulator(format=BF16, rounding=sr(13), overflow="saturate"), "lazy"),
+    (3, Accumulator(format=DLFLOAT16, rounding=RHA, overflow="saturate"), "lazy"),
+    (5, Accumulator(format=FP16, rounding=RTZ), "lazy"),
+    (4, Accumulator(format=FP32, rounding=sr(1)), "lazy"),
+    (2, Accumulator(format=E6M5, rounding=sr(4)), "eager"),
+    (4, Accumulator(format=FP16, rounding=sr(13)), "eager"),
+    (5, Accumulator(format=DLFLOAT16, rounding=sr(11)), "eager"),
 ]
 
 
@@ -71,12 +74,12 @@ def reached(accumulator: Accumulator, drawn: dict[str, np.ndarray], results: np.
     return {what: int(np.count_nonzero(where)) for what, where in seen.items()}
 
 
-@pytest.mark.parametrize("depth, accumulator", AXPYS, ids=lambda value: str(value).replace(" ", "_"))
-def test_axpy(depth: int, accumulator: Accumulator) -> None:
+@pytest.mark.parametrize("depth, accumulator, sr_adder", AXPYS, ids=lambda value: str(value).replace(" ", "_"))
+def test_axpy(depth: int, accumulator: Accumulator, sr_adder: SrAdder) -> None:
     rng = np.random.default_rng(depth)
     drawn = axpy_cases(rng, accumulator, CASES)
     expected = expected_axpys(accumulator, drawn)
-    with Model.of(AxpyLanes, accumulator, depth) as model:
+    with Model.of(AxpyLanes, accumulator, depth, sr_adder) as model:
         got = evaluate(model, "result", drawn, latency=depth)
     assert len(got) == CASES
     wrong = np.nonzero(got != expected)[0]
@@ -87,26 +90,27 @@ def test_axpy(depth: int, accumulator: Accumulator) -> None:
 
 
 def test_the_axpys_are_many_and_of_all_kinds() -> None:
-    kept = [accumulator for _, accumulator in AXPYS]
+    kept = [accumulator for _, accumulator, _ in AXPYS]
     assert CASES * len(kept) >= 2 * 10**5
     for fmt in (DLFLOAT16, FP16, E6M9, BF16):
         assert {a.rounding.mode for a in kept if a.format is fmt} >= {"rne", "sr"}
     assert {a.rounding.mode for a in kept} == {"rne", "rha", "rtz", "sr"}
     assert {a.overflow for a in kept} == {"special", "saturate"}
-    assert {depth for depth, _ in AXPYS} == set(range(1, 8))
+    assert {depth for depth, *_ in AXPYS} == set(range(1, 8))
+    assert sum(sr_adder == "eager" and a.rounding.stochastic for _, a, sr_adder in AXPYS) == 4
 
 
 # ------------------------------------------------------------------------------------------------------------ the unit
 
 
 BASE = Sgd(lr=0.05, momentum=0.9, weight_decay=1e-3, seed=3)
-UNITS = [
-    (4, replace(BASE, format=DLFLOAT16, rounding=sr(16), lanes=16)),
-    (2, replace(BASE, format=DLFLOAT16, rounding=RNE, lanes=3)),
-    (3, replace(BASE, format=DLFLOAT16, rounding=sr(9), lanes=1, overflow="saturate")),
-    (5, replace(BASE, format=FP16, rounding=RNE, lanes=16)),
-    (7, replace(BASE, format=FP16, rounding=sr(13), lanes=3)),
-    (1, replace(BASE, format=FP16, rounding=sr(16), lanes=1)),
+UNITS: list[tuple[int, SrAdder, Sgd]] = [
+    (4, "lazy", replace(BASE, format=DLFLOAT16, rounding=sr(16), lanes=16)),
+    (2, "lazy", replace(BASE, format=DLFLOAT16, rounding=RNE, lanes=3)),
+    (3, "lazy", replace(BASE, format=DLFLOAT16, rounding=sr(9), lanes=1, overflow="saturate")),
+    (5, "lazy", replace(BASE, format=FP16, rounding=RNE, lanes=16)),
+    (7, "eager", replace(BASE, format=FP16, rounding=sr(13), lanes=3)),
+    (1, "lazy", replace(BASE, format=FP16, rounding=sr(16), lanes=1)),
 ]
 
 
@@ -141,11 +145,13 @@ def drawn_cases(rng: np.random.Generator, sgd: Sgd) -> list[UpdateCase]:
     ]
 
 
-@pytest.mark.parametrize("depth, sgd", UNITS, ids=[f"{depth}-{s.format}-{s.rounding}-{s.lanes}" for depth, s in UNITS])
-def test_update_unit(depth: int, sgd: Sgd) -> None:
+@pytest.mark.parametrize(
+    "depth, sr_adder, sgd", UNITS, ids=[f"{d}-{s.format}-{s.rounding}-{a}-{s.lanes}" for d, a, s in UNITS]
+)
+def test_update_unit(depth: int, sr_adder: SrAdder, sgd: Sgd) -> None:
     rng = np.random.default_rng(depth)
     cases = drawn_cases(rng, sgd)
-    with Model.of(UpdateUnit, accumulator_of(sgd), sgd.lanes, depth, sgd.seed) as model:
+    with Model.of(UpdateUnit, accumulator_of(sgd), sgd.lanes, depth, sgd.seed, sr_adder) as model:
         runs = run_rtl(model, cases, seed=depth)
     latency = 3 * depth + 2
     compared = moved = nans = 0

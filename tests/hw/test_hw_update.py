@@ -110,15 +110,16 @@ def test_back_pressure_fills_the_buffer_and_loses_nothing() -> None:
 
 def test_a_nan_is_told_in_its_beat() -> None:
     unit = unit_of(1)
-    _, beats = drawn(5)
+    _, beats = drawn(6)
     nan, infinite = SGD.format.nan_code, SGD.format.inf_code
     beats[1]["gradients"] = [nan, 0]
     beats[2]["velocities"] = [0, nan]
     beats[3]["velocities"] = [infinite, 0]
     beats[4]["weights"], beats[4]["gradients"] = [infinite, 0], [infinite | SGD.format.sign_mask, 0]
+    beats[5]["weights"] = [infinite, 0]  # an infinite velocity of the same sign, and Inf - Inf
     results, *_ = stream(unit, beats, lambda _: True, 20)
-    assert [nan for *_, nan in results] == [0, 1, 1, 0, 1]
-    assert [velocities[0] == nan for _, velocities, *_ in results] == [False, True, False, False, True]
+    assert [nan for *_, nan in results] == [0, 1, 1, 0, 1, 1]
+    assert [nan in velocities for _, velocities, *_ in results] == [False, True, True, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,7 @@ def test_a_nan_is_told_in_its_beat() -> None:
         ({"lanes": 0}, "lanes must be an integer in 1..1024, not 0"),
         ({"lanes": 1025}, "lanes must be an integer in 1..1024, not 1025"),
         ({"depth": 8}, "depth must be an integer in 1..7, not 8"),
+        ({"sr_adder": "eagre"}, "sr_adder must be one of lazy, eager, not 'eagre'"),
         ({"seed": -1}, f"seed must be an integer in 0..{2**32 - 1}, not -1"),
     ],
 )
