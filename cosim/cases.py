@@ -5,7 +5,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from quaver.cosim.array_runs import GemmCase
-from quaver.golden import Accumulator, Format, Machine, accumulate, chunk_addend, encode, mac
+from quaver.cosim.exact_cases import add_product, as_terms, beside_products, exact_sums
+from quaver.golden import Accumulator, Format, Machine, accumulate, chunk_addend, decode, encode, mac
+from quaver.golden.exact_sums import add_exactly
+from quaver.golden.mac import round_sum
 
 Codes = NDArray[np.int64]
 
@@ -58,27 +61,58 @@ def operand_pairs(rng: Generator, a_format: Format, b_format: Format) -> tuple[C
 
 
 def mac_cases(rng: Generator, machine: Machine, count: int) -> dict[str, Codes]:
-    """Operands, format choices and sums of `count` MACs: half of the sums lie close to their product (`beside`)."""
+    """Operands, format choices and sums of `count` MACs: half of the sums lie close to their product."""
     a_choice, b_choice = (rng.integers(0, len(f), count) for f in (machine.a_formats, machine.b_formats))
-    a, b, near = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
-    fmt = machine.inner.format
+    a, b, close = np.zeros(count, np.int64), np.zeros(count, np.int64), inner_sums(rng, machine, count)
     for a_index, a_format in enumerate(machine.a_formats):
         for b_index, b_format in enumerate(machine.b_formats):
             of = np.nonzero((a_choice == a_index) & (b_choice == b_index))[0]
             a[of], b[of] = sums(rng, a_format, len(of)), sums(rng, b_format, len(of))
-            near[of] = mac(0, a[of], b[of], a_format=a_format, b_format=b_format, accumulator=Accumulator(format=fmt))
+            close[of] = beside_macs(rng, machine, a[of], b[of], a_format, b_format)
     cases = {"a": a, "b": b, "a_format": a_choice, "b_format": b_choice}
-    cases["sum"] = np.where(rng.integers(0, 2, count) == 1, beside(rng, near, fmt), sums(rng, fmt, count))
-    if machine.inner.rounding.stochastic:
-        cases["word"] = rng.integers(0, 1 << machine.inner.rounding.random_bits, count)
+    cases["sum"] = np.where(rng.integers(0, 2, count) == 1, close, inner_sums(rng, machine, count))
+    if machine.inner_rounding.stochastic:
+        cases["word"] = rng.integers(0, 1 << machine.inner_rounding.random_bits, count)
     return cases
+
+
+def inner_sums(rng: Generator, machine: Machine, count: int) -> Codes:
+    """Codes of `count` inner sums of any size."""
+    register = machine.exact_register
+    return sums(rng, machine.inner.format, count) if register is None else exact_sums(rng, register, count)
+
+
+def beside_macs(rng: Generator, machine: Machine, a: Codes, b: Codes, a_format: Format, b_format: Format) -> Codes:
+    """Codes of inner sums close to the products of `a` and `b`; exact ones close to what cancels them."""
+    register = machine.exact_register
+    if register is not None:
+        return beside_products(rng, register, decode(a, a_format), decode(b, b_format))
+    fmt = machine.inner.format
+    near = mac(0, a, b, a_format=a_format, b_format=b_format, accumulator=Accumulator(format=fmt))
+    return beside(rng, near.astype(np.int64), fmt)
+
+
+def add_products(cases: dict[str, Codes], a_format: Format, b_format: Format, machine: Machine) -> Codes:
+    """What the definition makes of `mac_cases` of one pair of formats."""
+    a, b, codes, register = cases["a"], cases["b"], cases["sum"], machine.exact_register
+    if register is not None:
+        return add_product(register, codes, decode(a, a_format), decode(b, b_format))
+    words = cases.get("word")
+    return mac(codes, a, b, a_format=a_format, b_format=b_format, accumulator=machine.inner, words=words)
+
+
+def join_chunks(y: Codes, chunks: Codes, machine: Machine, outer: Accumulator, words: Codes | None = None) -> Codes:
+    """What the definition makes of outer sums `y` and codes of `machine`'s chunk sums."""
+    register = machine.exact_register
+    if register is None:
+        return accumulate(y, chunk_addend(chunks, machine.inner.format), outer, words)
+    return round_sum(add_exactly([decode(y, outer.format), *as_terms(register, chunks)]), outer, words)
 
 
 def outer_cases(rng: Generator, machine: Machine, count: int) -> dict[str, Codes]:
     """Chunk sums and outer sums of `count` outer additions: half of the latter lie close to the former (`beside`)."""
-    inner, outer = machine.inner.format, machine.outer.format
-    chunk = sums(rng, inner, count)
-    near = accumulate(np.zeros(count, np.int64), chunk_addend(chunk, inner), Accumulator(format=outer)).astype(np.int64)
+    outer, chunk = machine.outer.format, inner_sums(rng, machine, count)
+    near = join_chunks(np.zeros(count, np.int64), chunk, machine, Accumulator(format=outer)).astype(np.int64)
     close = rng.integers(0, 2, count) == 1
     cases = {"chunk": chunk, "outer_sum": np.where(close, beside(rng, near, outer), sums(rng, outer, count))}
     if machine.outer.rounding.stochastic:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quaver.cosim.simulator import Model
 from quaver.golden import Machine
-from quaver.hw.chunk_adder import ChunkAdder
+from quaver.hw.chunk_adder import place_chunk_adder
 from quaver.hw.decoder import Decoder
 from quaver.hw.design import place
 from quaver.hw.lfsr import word_port
@@ -21,7 +21,12 @@ from quaver.hw.unpacked import Unpacked, operand_shape, product_shape
 
 LANES = 8
 _WORD = 32
-"""Every port of a lane is this wide, so that NumPy packs lanes as 32-bit integers."""
+"""Every port of a lane is a multiple of this wide, so that NumPy packs lanes as 32-bit integers."""
+
+
+def lane_words(machine: Machine) -> int:
+    """Words per port of a lane: one, but for exact sums."""
+    return -(-machine.inner_code.bits // _WORD)
 
 
 def product_of(machine: Machine) -> Unpacked:
@@ -55,9 +60,7 @@ class Parts(wiring.Component):
         a_shape, b_shape = operand_shape(machine.a_formats), operand_shape(machine.b_formats)
         multiplier = place(m, platform, "multiplier", Multiplier, a_shape, b_shape)
         mac = place(m, platform, "mac", Mac, machine)
-        outer = place(
-            m, platform, "outer", ChunkAdder, machine.inner.format, machine.outer, machine.mac_depth, machine.sr_adder
-        )
+        outer = place_chunk_adder(m, platform, "outer", machine)
         for label, formats, code, choice in (
             ("a", machine.a_formats, self.a, self.a_format),
             ("b", machine.b_formats, self.b, self.b_format),
@@ -86,13 +89,13 @@ class Parts(wiring.Component):
 
 
 class Lanes(wiring.Component):
-    """`LANES` copies of `Parts(machine)`, whose ports it has as arrays of 32-bit words."""
+    """`LANES` copies of `Parts(machine)`, whose ports it has as arrays of `lane_words` 32-bit words."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         parts = Parts(machine)
         parts._MustUse__silence = True  # built for its signature alone
-        array = data.ArrayLayout(_WORD, LANES)
+        array = data.ArrayLayout(_WORD * lane_words(machine), LANES)
         super().__init__(
             {name: In(array) if member.flow == In else Out(array) for name, member in parts.signature.members.items()}
         )
@@ -114,7 +117,8 @@ def evaluate(
     *,
     latency: int = 0,
     late: Mapping[str, int] | None = None,
-) -> NDArray[np.uint32]:
+    words: int = 1,
+) -> NDArray:
     """What the lanes answer at port `output` to arrays of inputs, each of shape (cases,).
 
     Latencies are obeyed, not searched for: a component with another latency gives other answers.
@@ -125,15 +129,33 @@ def evaluate(
         Cycles from the inputs to the answer.
     late:
         Inputs that come some cycles after the others.
+    words:
+        `lane_words`; if there is more than one, wide inputs and the answer are arrays of Python's integers.
     """
     late = late or {}
     cases = len(np.asarray(next(iter(inputs.values()))))
     cycles = -(-cases // LANES)
     job: dict[str, object] = {"outputs": [output]}
     for name, values in inputs.items():
-        lanes = np.zeros((cycles + latency, LANES), "<u4")
+        lanes = np.zeros((cycles + latency, LANES, words), "<u4")
         start = late.get(name, 0)
-        lanes[start : start + cycles].reshape(-1)[:cases] = values
-        job[f"in_{name}"] = lanes.view(np.uint8)
+        lanes[start : start + cycles].reshape(-1, words)[:cases] = _split(np.asarray(values), words)
+        job[f"in_{name}"] = lanes.reshape(len(lanes), -1).view(np.uint8)
     record = model.run("bench_vectors", job)[output]
-    return record.reshape(-1).view("<u4").reshape(-1, LANES)[latency:].reshape(-1)[:cases]
+    answers = record.reshape(-1).view("<u4").reshape(-1, LANES, words)[latency:].reshape(-1, words)[:cases]
+    return _join(answers)
+
+
+def _split(values: NDArray, words: int) -> NDArray:
+    """Words of `values`, the lowest first: shape (cases, words)."""
+    if words == 1:
+        return values[:, None]
+    wide = values.astype(object)
+    return np.stack([wide >> _WORD * word & ((1 << _WORD) - 1) for word in range(words)], axis=1)
+
+
+def _join(words: NDArray) -> NDArray:
+    """The values of `words` again."""
+    if words.shape[1] == 1:
+        return words[:, 0]
+    return np.bitwise_or.reduce([column.astype(object) << _WORD * word for word, column in enumerate(words.T)])

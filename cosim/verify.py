@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quaver.cosim.array_runs import GemmCase, run_model, run_rtl
-from quaver.cosim.cases import gemm_cases, mac_cases, operand_pairs, outer_cases
-from quaver.cosim.lanes import Lanes, evaluate, product_of
+from quaver.cosim.cases import add_products, gemm_cases, join_chunks, mac_cases, operand_pairs, outer_cases
+from quaver.cosim.exact_cases import canonical
+from quaver.cosim.lanes import Lanes, evaluate, lane_words, product_of
 from quaver.cosim.simulator import Model
-from quaver.golden import Format, Machine, accumulate, chunk_addend, decode, mac, multiply
+from quaver.golden import Format, Machine, decode, multiply
 from quaver.golden.errors import check_range
 from quaver.hw.array import array_class
 
@@ -111,7 +112,7 @@ def check_products(
         "a_format": np.full(len(a), machine.a_formats.index(a_format)),
         "b_format": np.full(len(a), machine.b_formats.index(b_format)),
     }
-    raw = evaluate(model, "product", {"a": a, "b": b, **choice})
+    raw = evaluate(model, "product", {"a": a, "b": b, **choice}, words=lane_words(machine))
     shape = product_of(machine)
 
     def member(name: str) -> NDArray[np.int64]:
@@ -143,29 +144,24 @@ def check_products(
 
 
 def check_macs(model: Model, machine: Machine, cases: dict[str, NDArray[np.int64]]) -> Check:
-    """MACs, against `golden.mac`."""
-    got = evaluate(model, "mac", cases, latency=machine.mac_depth, late={"sum": machine.product_latency})
-    expected = np.zeros(len(got), np.int64)
+    """MACs, against `golden.mac`, or against sums of `golden.multiply` where they are exact."""
+    late, register = {"sum": machine.product_latency}, machine.exact_register
+    got = evaluate(model, "mac", cases, latency=machine.mac_depth, late=late, words=lane_words(machine))
+    got = got if register is None else canonical(register, got)
+    expected = np.zeros_like(cases["sum"])
     for (i, a_format), (j, b_format) in product(enumerate(machine.a_formats), enumerate(machine.b_formats)):
         of = (cases["a_format"] == i) & (cases["b_format"] == j)
         part = {name: values[of] for name, values in cases.items()}
-        expected[of] = mac(
-            part["sum"],
-            part["a"],
-            part["b"],
-            a_format=a_format,
-            b_format=b_format,
-            accumulator=machine.inner,
-            words=part.get("word"),
-        )
+        expected[of] = add_products(part, a_format, b_format, machine)
     return _check(f"mac {machine.inner}", got == expected, _codes(cases, expected, got))
 
 
 def check_outer(model: Model, machine: Machine, cases: dict[str, NDArray[np.int64]]) -> Check:
-    """Outer additions, against `golden.accumulate`."""
-    got = evaluate(model, "outer", cases, latency=machine.adder_latency)
-    addend = chunk_addend(cases["chunk"], machine.inner.format)
-    expected = accumulate(cases["outer_sum"], addend, machine.outer, cases.get("outer_word"))
+    """Outer additions, against `golden.accumulate`, or `golden.exact_sums` where chunks are exact."""
+    late = dict.fromkeys(("outer_sum", "outer_word"), machine.chunk_latency)
+    latency = machine.chunk_latency + machine.outer_latency
+    got = evaluate(model, "outer", cases, latency=latency, late=late, words=lane_words(machine))
+    expected = join_chunks(cases["outer_sum"], cases["chunk"], machine, machine.outer, cases.get("outer_word"))
     return _check(f"outer sum {machine.outer}", got == expected, _codes(cases, expected, got))
 
 
