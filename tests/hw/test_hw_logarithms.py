@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Log2 and Exp2 in Amaranth's simulator, bit for bit the golden tables."""
 
 import numpy as np
