@@ -1,24 +1,24 @@
-"""Powers of two by table."""
+"""The power of two of a fraction."""
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden.logarithms import EXP2_FRACTION_BITS, EXP2_TABLE, LOG2_FRACTION_BITS
-from quaver.hw.interpolation import interpolated
+from quaver.hw.interpolation import interpolate
 
 
 class Exp2(wiring.Component):
-    """The significand of a power of two, as `quaver.golden.logarithms.exp2_fixed`; the exponent is the whole part.
+    """2^x for x in [0, 1), as `quaver.golden.logarithms.exp2_fixed` takes it: x's whole part is the exponent.
 
     Latency: combinational.
 
     Members
     -------
     fraction:
-        The fraction of a logarithm, in units of 2^-LOG2_FRACTION_BITS.
+        x, in units of 2^-`LOG2_FRACTION_BITS`.
     significand:
-        2^fraction in units of 2^-EXP2_FRACTION_BITS: its leading one is on top.
+        The power, in [1, 2): a leading one and `EXP2_FRACTION_BITS`.
     """
 
     fraction: In(LOG2_FRACTION_BITS)
@@ -26,5 +26,5 @@ class Exp2(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.d.comb += self.significand.eq(interpolated(m, EXP2_TABLE, self.fraction))
+        m.d.comb += self.significand.eq(interpolate(m, EXP2_TABLE, self.fraction))
         return m

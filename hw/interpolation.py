@@ -1,24 +1,28 @@
-"""Straight lines between the entries of a table."""
+"""A table and the straight lines between its entries, as in `quaver.golden.logarithms`."""
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Module, Signal, Value
 
 from quaver.golden.logarithms import INDEX_BITS
 
 
-def interpolated(m: Module, table: tuple[int, ...], argument: Value) -> Value:
-    """The line through `table` at `argument` * 2^-len(argument), rounded down: `quaver.golden.logarithms.interpolate`.
+def interpolate(m: Module, table: tuple[int, ...], argument: Value) -> Value:
+    """The line through `table` at `argument`, a fraction, rounded down; it stays below the last entry."""
+    known = min(len(argument), INDEX_BITS)
+    starts = table[:: 1 << INDEX_BITS - known]  # a short argument meets no other entries
+    index, low = argument[len(argument) - known :], argument[: len(argument) - known]
 
-    The table holds the entry and the step to the next one; one multiplication and one addition follow.
-    """
-    argument = Cat(Const(0, max(0, INDEX_BITS - len(argument))), argument)
-    low, index = argument[:-INDEX_BITS], argument[-INDEX_BITS:]
-    steps = [following - entry for entry, following in pairwise(table)]
-    entry = Signal(range(max(table) + 1))
-    step = Signal(range(max(steps) + 1))
+    # Look up: where the segment starts, and how far it rises.
+    rises = [above - start for start, above in pairwise(starts)]
+    start, rise = Signal(range(max(table))), Signal(range(max(rises) + 1))
     with m.Switch(index):
-        for number, choice in enumerate(zip(table[:-1], steps, strict=True)):
-            with m.Case(number):
-                m.d.comb += Cat(entry, step).eq(Cat(Const(choice[0], len(entry)), Const(choice[1], len(step))))
-    return (entry + (step * low >> len(low)))[: len(entry)]
+        for entry, (value, step) in enumerate(zip(starts, rises, strict=False)):
+            with m.Case(entry):
+                m.d.comb += [start.eq(value), rise.eq(step)]
+
+    if not len(low):
+        return start
+    line = Signal.like(start)
+    m.d.comb += line.eq(start + (rise * low >> len(low)))
+    return line

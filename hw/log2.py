@@ -1,4 +1,4 @@
-"""Logarithms by table."""
+"""log2 of a significand."""
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -6,25 +6,25 @@ from amaranth.lib.wiring import In, Out
 
 from quaver.golden.errors import check_range
 from quaver.golden.logarithms import LOG2_FRACTION_BITS, LOG2_TABLE, SIGNIFICAND_BITS
-from quaver.hw.interpolation import interpolated
+from quaver.hw.interpolation import interpolate
 
 
 class Log2(wiring.Component):
-    """The fraction of log2 of a number, as `quaver.golden.logarithms.log2_fixed`; the whole part is its exponent.
+    """log2 of a number in [1, 2), as `quaver.golden.logarithms.log2_fixed` takes it: the exponent goes above it.
 
     Latency: combinational.
 
     Parameters
     ----------
     significand_bits:
-        Width of the significand, 1 to `SIGNIFICAND_BITS`.
+        Width of the significand, 1 to 24.  Up to 8 bits the table is looked up, from then on interpolated.
 
     Members
     -------
     significand:
-        Significand with its leading one on top; without it the fraction has no meaning.
+        The number, its leading one on top; that bit is not looked at.
     fraction:
-        log2 of the significand in [1, 2), in units of 2^-LOG2_FRACTION_BITS.
+        The logarithm, in units of 2^-`LOG2_FRACTION_BITS`.
     """
 
     def __init__(self, significand_bits: int) -> None:
@@ -33,5 +33,5 @@ class Log2(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.d.comb += self.fraction.eq(interpolated(m, LOG2_TABLE, self.significand[:-1]))
+        m.d.comb += self.fraction.eq(interpolate(m, LOG2_TABLE, self.significand[:-1]))
         return m
