@@ -11,6 +11,7 @@ from quaver.golden.formats import Exact, Format, decode, from_float, to_float
 from quaver.golden.gemm import gemm
 from quaver.golden.lane_words import LaneWords
 from quaver.golden.lfsr import LeapingLfsr, seed_of
+from quaver.golden.logarithms import exp2_fixed, log2_fixed
 from quaver.golden.loss_scaling import BackOff, ConstantScale, LogMax, LossScaling, RisingFloor
 from quaver.golden.mac import accumulate, add, chunk_addend, mac, multiply
 from quaver.golden.machine import PRESETS, Machine
@@ -27,6 +28,14 @@ from quaver.golden.s2fp8 import (
     s2fp8_squeeze,
     s2fp8_statistics,
     s2fp8_unsqueeze,
+)
+from quaver.golden.s2fp8_fixed import (
+    PowerRegisters,
+    power_law,
+    s2fp8_decode_fixed,
+    s2fp8_encode_fixed,
+    squeeze_registers,
+    unsqueeze_registers,
 )
 from quaver.golden.scaling import AmaxHistory, amax_exponent, amax_scale, rescale, with_bias
 from quaver.golden.update import Sgd, SgdStep, axpy
@@ -62,6 +71,7 @@ __all__ = [
     "Machine",
     "NouneBiases",
     "OutputStatistics",
+    "PowerRegisters",
     "RisingFloor",
     "Rounding",
     "S2fp8Parameters",
@@ -81,25 +91,32 @@ __all__ = [
     "encode",
     "encode_blocks",
     "engine",
+    "exp2_fixed",
     "format_named",
     "from_float",
     "gemm",
     "issued_by",
+    "log2_fixed",
     "mac",
     "multiply",
     "noune",
     "noune_bias",
     "output",
+    "power_law",
     "rescale",
     "round_to",
     "s2fp8_decode",
+    "s2fp8_decode_fixed",
     "s2fp8_encode",
+    "s2fp8_encode_fixed",
     "s2fp8_parameters",
     "s2fp8_squeeze",
     "s2fp8_statistics",
     "s2fp8_unsqueeze",
     "seed_of",
+    "squeeze_registers",
     "sr",
     "to_float",
+    "unsqueeze_registers",
     "with_bias",
 ]
