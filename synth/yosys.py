@@ -24,6 +24,25 @@ class YosysError(ToolError):
     """Yosys failed."""
 
 
+def run(verilog: str, commands: Sequence[str]) -> str:
+    """Read `verilog` and run `commands`; returns what they print.
+
+    Raises
+    ------
+    YosysError
+        If a command fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="quaver-") as name:
+        source = Path(name, "design.v")
+        source.write_text(verilog, encoding="utf-8")
+        script = [sys.executable, "-c", _RUNNER, f"read_verilog {source}", *commands]
+        done = subprocess.run(script, capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
+        raise YosysError(f"Yosys failed:\n{words}")
+    return done.stdout
+
+
 def cell_counts(verilog: str, commands: Sequence[str]) -> dict[str, int]:
     """Read `verilog`, run `commands`, and count the cells of the flattened design by type.
 
@@ -33,11 +52,6 @@ def cell_counts(verilog: str, commands: Sequence[str]) -> dict[str, int]:
         If a command fails.
     """
     with tempfile.TemporaryDirectory(prefix="quaver-") as name:
-        source, statistics = Path(name, "design.v"), Path(name, "statistics.json")
-        source.write_text(verilog, encoding="utf-8")
-        script = [f"read_verilog {source}", *commands, f"tee -q -o {statistics} stat -json"]
-        done = subprocess.run([sys.executable, "-c", _RUNNER, *script], capture_output=True, text=True, check=False)
-        if done.returncode or not statistics.exists():
-            words = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
-            raise YosysError(f"Yosys failed:\n{words}")
+        statistics = Path(name, "statistics.json")
+        run(verilog, [*commands, f"tee -q -o {statistics} stat -json"])
         return json.loads(statistics.read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
