@@ -38,7 +38,7 @@ class Design:
         return self._names[key]
 
     def instance(self, m: Module, label: str, module: str, reset: Value | None = None) -> wiring.PureInterface:
-        """Instantiate `module` in `m` as `label`, with a `reset` of its own; returns its ports as a component has them."""
+        """Instantiate `module` in `m` as `label`, with a `reset` of its own; returns its ports."""
         interface = self._signatures[module].create(path=(label,))
         connections = [("i" if flow == wiring.In else "o", path, value) for path, value, flow in _flat_ports(interface)]
         if re.search(r"(?m)^  wire width 1 input \d+  \\clk$", self._rtlil[module]):

@@ -71,10 +71,13 @@ class OutputStationaryArray(wiring.Component):
         beat, interleave = activations.payload, machine.interleave
         accept, popped = Signal(), Signal()
 
-        # The rings turn for ever; a beat goes to the slot whose turn it is.
+        # The rings turn for ever; a beat goes to the slot whose turn it is.  Where no chunk is open and none drains, the
+        # count of turns waits for the next beat: whatever is in the rings is not needed any more.
         turn, slot = Signal(range(max(2, interleave))), Signal(range(max(2, interleave)))
         turn_ends, step_ends = turn == interleave - 1, slot == interleave - 1
-        m.d.sync += turn.eq(Mux(turn_ends, 0, turn + 1))
+        waits = Signal()
+        with m.If(~waits):
+            m.d.sync += turn.eq(Mux(turn_ends, 0, turn + 1))
         with m.If(accept):
             m.d.sync += slot.eq(Mux(step_ends, 0, slot + 1))
 
@@ -98,6 +101,13 @@ class OutputStationaryArray(wiring.Component):
         with m.Elif(turn_ends & ~drained):
             m.d.sync += patience.eq(patience - 1)
 
+        # In the turn after a chunk is complete row 0 sends its sums down, in the turns after that the rows below do.
+        insert = Signal()
+        with m.If(turn_ends):
+            m.d.sync += insert.eq(closed)
+        at_rest = (next_step == 0) & (slot == 0) & (turn == 0) & drained & ~insert
+        m.d.comb += waits.eq(at_rest & ~accept)
+
         # All results of a tile must find free slots of the output buffer.
         free = Signal(range(machine.output_depth + 1), init=machine.output_depth)
         spoken_for = Signal.like(beat.rows)
@@ -119,18 +129,13 @@ class OutputStationaryArray(wiring.Component):
             self.waiting.results.eq(offered & on_turn & ~room),
         ]
         return {
-            **{"valid": accept, "fresh": accept & (step == 0), "close": accept & close, "turn_ends": turn_ends},
-            **{"closed": closed, "first": first, "popped": popped},
+            **{"valid": accept, "fresh": accept & (step == 0), "close": accept & close},
+            **{"closed": closed, "insert": insert, "first": first, "popped": popped},
         }
 
     def _feed_rows(self, m: Module, rows: list[OutputStationaryRow], accepted: dict[str, Value]) -> None:
         """Give each row its codes and controls, one cycle later than the row above."""
-        machine, activation = self.machine, self.activations.payload
-
-        # In the turn after a chunk is complete row 0 sends its sums down, in the turns after that the rows below do.
-        insert = Signal()
-        with m.If(accepted["turn_ends"]):
-            m.d.sync += insert.eq(accepted["closed"])
+        machine, activation, insert = self.machine, self.activations.payload, accepted["insert"]
         for i, row in enumerate(rows):
             a = Signal(os_activation_lane(machine), name=f"a_{i}")
             m.d.comb += [

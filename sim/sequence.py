@@ -1,4 +1,4 @@
-"""The time of a sequence of commands on the whole accelerator, tile by tile: the contract that the RTL is tested against.
+"""The time of a sequence of commands on the whole accelerator, tile by tile: a contract that the RTL is held to.
 
 It holds where every stream is always ready, the commands are queued before they are needed, no more of them than the
 queue is deep, and the host takes the reports of statistics as they come.
