@@ -71,7 +71,7 @@ class OutputStationaryArray(wiring.Component):
         beat, interleave = activations.payload, machine.interleave
         accept, popped = Signal(), Signal()
 
-        # The rings turn for ever; a beat goes to the slot whose turn it is.  Where no chunk is open and none drains, the
+        # The rings turn for ever; a beat goes to the slot whose turn it is.  Where no chunk is open or drains, the
         # count of turns waits for the next beat: whatever is in the rings is not needed any more.
         turn, slot = Signal(range(max(2, interleave))), Signal(range(max(2, interleave)))
         turn_ends, step_ends = turn == interleave - 1, slot == interleave - 1
