@@ -44,6 +44,8 @@ class EnergyTable:
     """Addition of sums of at most 16 bits."""
     add_32: Entry
     """Addition of wider sums."""
+    add_fixed: Entry
+    """Addition in fixed point, of whatever width: its energy grows with it."""
     sram: tuple[tuple[int, Entry], ...]
     """Accesses to memories of (capacity in bytes, energy), the smallest first."""
     scratchpad: int
@@ -54,7 +56,7 @@ class EnergyTable:
     @property
     def entries(self) -> tuple[Entry, ...]:
         """All figures of the table."""
-        return (self.multiply, self.add_16, self.add_32, *(entry for _, entry in self.sram), self.dram)
+        return (self.multiply, self.add_16, self.add_32, self.add_fixed, *(entry for _, entry in self.sram), self.dram)
 
     def adder(self, bits: int) -> Entry:
         """The addition that stands for one on sums of `bits` bits."""
@@ -85,6 +87,13 @@ TABLES: dict[Technology, EnergyTable] = {
             bits=32,
             source=f"{_HOROWITZ}: 32-bit floating-point add",
             note="assumed for every accumulator of more than 16 bits",
+        ),
+        add_fixed=Entry(
+            picojoules=0.1,
+            bits=32,
+            source=f"{_HOROWITZ}: 32-bit integer add",
+            note="for exact sums, in proportion to the register's width; the shift that aligns a product to it has no "
+            "published figure and is not counted, so this is a lower bound",
         ),
         sram=(
             (8 * _KIB, Entry(picojoules=10, bits=64, source=f"{_HOROWITZ}: 8 KB memory, 64 bits", note="a small bank")),
@@ -132,20 +141,28 @@ class Energy:
 
 def accumulator_bytes(machine: Machine) -> int:
     """Capacity of the accumulator memory below one column: a sum per row of an M block, twice for ping-pong."""
-    bits = machine.outer.format.bits + (machine.inner.format.bits if machine.passes_per_chunk > 1 else 0)
+    bits = machine.outer.format.bits + (machine.inner_code.bits if machine.passes_per_chunk > 1 else 0)
     return -(-2 * machine.block_rows * bits // 8)
 
 
 def mac_energy(machine: Machine) -> float:
     """Picojoules of one multiply-accumulate: a product and its addition to the inner sum."""
-    table = TABLES[machine.technology]
-    return table.multiply.picojoules + table.adder(machine.inner.format.bits).picojoules
+    table, register = TABLES[machine.technology], machine.exact_register
+    if register is not None:
+        return table.multiply.picojoules + table.add_fixed.picojoules * register.width / table.add_fixed.bits
+    return table.multiply.picojoules + table.adder(machine.inner_code.bits).picojoules
+
+
+def outer_energy(machine: Machine) -> float:
+    """Picojoules of an addition of a chunk's sum: of the outer format, or of the width of an exact chunk's sum."""
+    width = 0 if machine.exact_register is None else machine.exact_register.width
+    return TABLES[machine.technology].adder(max(machine.outer.format.bits, width)).picojoules
 
 
 def gemm_energy(machine: Machine, gemm: Gemm, moved: Traffic) -> Energy:
     """Energy of all groups of `gemm` on `machine`, which moves the bytes `moved` for it.
 
-    1. Arithmetic: `mac_energy` per useful multiply-accumulate, and an addition of the outer format per chunk sum;
+    1. Arithmetic: `mac_energy` per useful multiply-accumulate, and `outer_energy` per chunk sum;
        the products with padding's zeros that fill up a tile cost nothing.
     2. Traffic: the bytes of `quaver.sim.traffic.traffic`, under the assumptions stated there.
     3. What streams into or out of the array is read from or written to scratchpads in banks of
@@ -159,7 +176,7 @@ def gemm_energy(machine: Machine, gemm: Gemm, moved: Traffic) -> Energy:
     chunk_sums = gemm.groups * gemm.m * gemm.n * -(-gemm.k // machine.chunk)
     scratchpad, accumulator = table.sram_access(table.scratchpad), table.sram_access(accumulator_bytes(machine))
     return Energy(
-        mac=gemm.macs * mac_energy(machine) + chunk_sums * table.adder(machine.outer.format.bits).picojoules,
+        mac=gemm.macs * mac_energy(machine) + chunk_sums * outer_energy(machine),
         sram=moved.streams * scratchpad.per_byte + moved.accumulators * accumulator.per_byte,
         dram=moved.dram * table.dram.per_byte,
     )

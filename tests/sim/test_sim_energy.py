@@ -5,9 +5,10 @@ from typing import get_args
 
 import pytest
 
-from quaver.golden import PRESETS, Accumulator, format_named
+from quaver.golden import PRESETS, Accumulator, ExactSum, format_named
+from quaver.golden.catalog import E4M3
 from quaver.golden.machine import Technology
-from quaver.sim.energy import TABLES, Energy, accumulator_bytes, gemm_energy, mac_energy
+from quaver.sim.energy import TABLES, Energy, accumulator_bytes, gemm_energy, mac_energy, outer_energy
 from quaver.sim.layers import Linear
 from quaver.sim.lowering import Gemm, forward
 from quaver.sim.traffic import Traffic
@@ -30,6 +31,7 @@ def test_published_figures() -> None:
     """Horowitz, ISSCC 2014: 45 nm, in pJ; memories per 64 bits."""
     table = TABLES["45nm"]
     assert (table.multiply.picojoules, table.add_16.picojoules, table.add_32.picojoules) == (0.2, 0.4, 0.9)
+    assert (table.add_fixed.picojoules, table.add_fixed.bits) == (0.1, 32)
     assert [(capacity >> 10, entry.picojoules) for capacity, entry in table.sram] == [(8, 10), (32, 20), (1024, 100)]
     assert {entry.bits for _, entry in table.sram} | {table.dram.bits} == {64}
     assert table.dram.picojoules == 1300
@@ -37,7 +39,7 @@ def test_published_figures() -> None:
 
 def test_every_entry_says_where_it_is_from() -> None:
     for table in TABLES.values():
-        assert len(table.entries) == 7
+        assert len(table.entries) == 8
         for entry in table.entries:
             assert "ISSCC 2014, 45 nm: " in entry.source
             assert entry.note
@@ -48,6 +50,17 @@ def test_every_entry_says_where_it_is_from() -> None:
 )
 def test_mac_by_the_width_of_its_sum(name: str, picojoules: float) -> None:
     assert mac_energy(replace(TINY, inner=with_sums(name))) == pytest.approx(picojoules)
+
+
+def test_exact_sums() -> None:
+    """Registers of 39 and 67 bits (chunk 4): 0.1 pJ per 32 bits; the outer adder is as wide as they are."""
+    narrow = replace(TINY, inner=ExactSum(), a_formats=(E4M3,), b_formats=(E4M3,))
+    wide = replace(TINY, inner=ExactSum())
+    assert mac_energy(narrow) == pytest.approx(0.2 + 0.1 * 39 / 32)
+    assert mac_energy(wide) == pytest.approx(0.2 + 0.1 * 67 / 32)
+    assert [outer_energy(machine) for machine in (TINY, narrow, wide)] == [0.4, 0.9, 0.9]
+    assert accumulator_bytes(narrow) == 2 * 16 * 2
+    assert accumulator_bytes(replace(narrow, chunk=8)) == 2 * 16 * (16 + 40 + 3) // 8, "a number and three flags"
 
 
 def test_memory_by_its_capacity() -> None:
