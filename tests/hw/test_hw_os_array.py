@@ -21,19 +21,25 @@ MACHINES = [
 
 
 def play(
-    machine: Machine, a: np.ndarray, b: np.ndarray, *, weights_from: int = 0, ready_from: int = 0
+    machine: Machine, a: np.ndarray, b: np.ndarray, *, weights_from: int = 0, ready_from: int = 0, pause: int = 0
 ) -> tuple[dict[str, list[int]], list[list[int]], list[str]]:
-    """One tile: cycles of every stream's transfers, the sums, and for each cycle why the array waits."""
+    """One tile: cycles of every stream's transfers, the sums, and for each cycle why the array waits.
+
+    Weights come, the sink is ready from the cycles told; activations pause for some cycles before the second k step.
+    """
     array, slots, products = OutputStationaryArray(machine), machine.interleave, len(b)
     times: dict[str, list[int]] = {"weights": [], "activations": [], "sums": []}
     sums: list[list[int]] = []
     waits: list[str] = []
 
-    async def send(context, name: str, beats: list[dict[str, object]], start: int) -> None:
-        port, cycle = getattr(array, name), start
-        for _ in range(start):
-            await context.tick()
-        for beat in beats:
+    async def send(context, name: str, beats: list[dict[str, object]], start: int, gap_at: int = 0) -> None:
+        port, cycle = getattr(array, name), 0
+        for index, beat in enumerate(beats):
+            idle = start * (index == 0) + pause * (index == gap_at > 0)
+            context.set(port.valid, 0)
+            for _ in range(idle):
+                await context.tick()
+            cycle += idle
             context.set(port.payload, beat)
             context.set(port.valid, 1)
             accepted = False
@@ -58,7 +64,7 @@ def play(
             for k in range(products)
             for slot in range(slots)
         ]
-        await send(context, "activations", beats, 0)
+        await send(context, "activations", beats, 0, gap_at=slots)
 
     async def receive(context) -> None:
         for cycle in range(250):
@@ -110,13 +116,26 @@ def test_the_next_chunk_waits_for_the_way_out() -> None:
     np.testing.assert_array_equal(sums, gemm(a, b, machine.arithmetic()))
 
 
-def test_a_beat_waits_for_its_weights_and_then_for_its_turn() -> None:
+def test_an_array_at_rest_waits_for_weights_alone() -> None:
     machine = replace(BASE, mac_depth=4)
     a, b = operands(machine, 3)
     times, sums, waits = play(machine, a, b, weights_from=5)
-    assert times["activations"] == list(range(8, 8 + 12)), "slot 0's turn comes every 4 cycles"
-    assert waits[:8] == ["operand"] * 5 + ["sums"] * 3
-    assert set(waits[8:]) == {"nothing"}
+    assert times["activations"] == list(range(5, 5 + 12))
+    assert waits[:5] == ["operand"] * 5
+    assert set(waits[5:]) == {"nothing"}
+    np.testing.assert_array_equal(sums, gemm(a, b, machine.arithmetic()))
+
+
+@pytest.mark.parametrize("pause", [1, 3, 4, 5])
+def test_in_an_open_chunk_a_beat_waits_for_its_turn(pause: int) -> None:
+    """Slot 0's turn comes every 4 cycles."""
+    machine = replace(BASE, mac_depth=4)
+    a, b = operands(machine, 3)
+    times, sums, waits = play(machine, a, b, pause=pause)
+    second = 4 + -(-pause // 4) * 4
+    assert times["activations"] == [*range(4), *range(second, second + 8)]
+    assert waits.count("sums") == second - 4 - pause
+    assert set(waits) <= {"nothing", "sums"}
     np.testing.assert_array_equal(sums, gemm(a, b, machine.arithmetic()))
 
 
