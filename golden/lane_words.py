@@ -14,7 +14,7 @@ from quaver.golden.rounding import Rounding
 class LaneWords:
     """Element i of a tensor is the work of lane i mod `lanes`; every lane's generator steps once per item.
 
-    A last row of lanes is issued in full, so that a tensor leaves all lanes at the same place.
+    A row of lanes is issued in full, whatever its rounding, so that a tensor leaves all lanes at the same place.
     """
 
     lanes: int = 16
