@@ -93,9 +93,10 @@ def with_specials(rng: Generator, register: ExactRegister, number: Codes) -> Cod
 
 
 def beside_products(rng: Generator, register: ExactRegister, a: Exact, b: Exact) -> Codes:
-    """Sums that cancel the products of `a` and `b` but for a few units; specials among them."""
+    """Sums that cancel the products of `a` and `b` but for a unit, specials among them; beside a zero -0."""
     product = multiply(a, b)
-    return with_specials(rng, register, rng.integers(-1, 2, len(product.sign)) - _units(register, product))
+    codes = with_specials(rng, register, rng.integers(-1, 2, len(product.sign)) - _units(register, product))
+    return np.where(product.significand == 0, register.identity_code, codes)
 
 
 def _units(register: ExactRegister, product: Exact) -> Codes:
