@@ -189,6 +189,13 @@ class Script:
         report = await self._bench.driver.report()
         return report and asdict(report)
 
+    async def next_report(self) -> dict[str, int]:
+        """The oldest report of statistics, when there is one."""
+        start = get_sim_time("ns")
+        while (report := await self.report()) is None:
+            assert get_sim_time("ns") - start < PERIOD * self._bench.timeout, "the machine hangs"
+        return report
+
     async def results(self) -> int:
         """Take the packets of results that have come; how many they are."""
         count = 0

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from quaver.cosim.array_runs import GemmCase, run_model, run_rtl
 from quaver.cosim.cases import add_products, gemm_cases, join_chunks, mac_cases, operand_pairs, outer_cases
+from quaver.cosim.checks import Check, check
 from quaver.cosim.exact_cases import canonical
 from quaver.cosim.lanes import Lanes, evaluate, lane_words, product_of
 from quaver.cosim.simulator import Model
@@ -19,18 +20,6 @@ from quaver.hw.array import array_class
 
 GEMMS = 60
 """GEMMs per verification."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One kind of comparison."""
-
-    name: str
-    compared: int
-    """Values compared."""
-    mismatches: int
-    first: str | None = None
-    """The first difference: operands, expected, got."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +129,7 @@ def check_products(
         got = show(nan[i], inf[i], member("sign")[i] == 1, got_value[i])
         return f"a = {a[i]:#04x} ({a_format}), b = {b[i]:#04x} ({b_format}): expected {expected}, got {got}"
 
-    return _check(f"product {a_format} x {b_format}", same, describe)
+    return check(f"product {a_format} x {b_format}", same, describe)
 
 
 def check_macs(model: Model, machine: Machine, cases: dict[str, NDArray[np.int64]]) -> Check:
@@ -153,7 +142,7 @@ def check_macs(model: Model, machine: Machine, cases: dict[str, NDArray[np.int64
         of = (cases["a_format"] == i) & (cases["b_format"] == j)
         part = {name: values[of] for name, values in cases.items()}
         expected[of] = add_products(part, a_format, b_format, machine)
-    return _check(f"mac {machine.inner}", got == expected, _codes(cases, expected, got))
+    return check(f"mac {machine.inner}", got == expected, _codes(cases, expected, got))
 
 
 def check_outer(model: Model, machine: Machine, cases: dict[str, NDArray[np.int64]]) -> Check:
@@ -162,7 +151,7 @@ def check_outer(model: Model, machine: Machine, cases: dict[str, NDArray[np.int6
     latency = machine.chunk_latency + machine.outer_latency
     got = evaluate(model, "outer", cases, latency=latency, late=late, words=lane_words(machine))
     expected = join_chunks(cases["outer_sum"], cases["chunk"], machine, machine.outer, cases.get("outer_word"))
-    return _check(f"outer sum {machine.outer}", got == expected, _codes(cases, expected, got))
+    return check(f"outer sum {machine.outer}", got == expected, _codes(cases, expected, got))
 
 
 def check_gemms(model: Model, machine: Machine, cases: list[GemmCase], seed: int) -> list[Check]:
@@ -184,8 +173,8 @@ def check_gemms(model: Model, machine: Machine, cases: list[GemmCase], seed: int
         return f"{_shape(case)}: expected {e} cycles, got {g}"
 
     return [
-        _check("gemm bits", same, bit),
-        _check("gemm cycles", np.array([g == e for _, g, e in flowing], bool), cycle),
+        check("gemm bits", same, bit),
+        check("gemm cycles", np.array([g == e for _, g, e in flowing], bool), cycle),
     ]
 
 
@@ -204,9 +193,3 @@ def _codes(cases: dict[str, NDArray[np.int64]], expected: NDArray, got: NDArray)
         return f"{operands}: expected {expected[i]:#x}, got {got[i]:#x}"
 
     return describe
-
-
-def _check(name: str, same: NDArray[np.bool_], describe: Callable[[int], str]) -> Check:
-    wrong = np.flatnonzero(~same)
-    first = f"{name}: {describe(int(wrong[0]))}" if len(wrong) else None
-    return Check(name=name, compared=len(same), mismatches=len(wrong), first=first)

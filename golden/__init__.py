@@ -1,12 +1,14 @@
 """What every bit must be: formats, rounding, random words, MAC, chunked GEMM, and the descriptions of machines."""
 
 from quaver.golden import engine
+from quaver.golden.accelerator import Accelerator, Results
 from quaver.golden.adam import Adam, AdamStep
 from quaver.golden.arithmetic import BLACKWELL_FP8, HOPPER_FP8, Accumulator, AlignedSum, Arithmetic, ExactSum
 from quaver.golden.array_words import ArrayWords, GemmWords, Issued, array_words, issued_by
 from quaver.golden.blocks import Blocks, decode_blocks, encode_blocks
 from quaver.golden.casts import encode
 from quaver.golden.catalog import FORMATS, format_named, noune
+from quaver.golden.commands import Command, Matmul, Reseed
 from quaver.golden.formats import Exact, Format, decode, from_float, to_float
 from quaver.golden.gemm import gemm
 from quaver.golden.lane_words import LaneWords
@@ -17,6 +19,7 @@ from quaver.golden.mac import accumulate, add, chunk_addend, mac, multiply
 from quaver.golden.machine import PRESETS, Machine
 from quaver.golden.noune_biases import NOUNE_BIASES, NouneBiases, noune_bias
 from quaver.golden.output import OutputStatistics, output
+from quaver.golden.plan import Block, plan
 from quaver.golden.rounding import RHA, RNE, RTZ, Rounding, round_to, sr
 from quaver.golden.s2fp8 import (
     S2fp8Parameters,
@@ -49,6 +52,7 @@ __all__ = [
     "RHA",
     "RNE",
     "RTZ",
+    "Accelerator",
     "Accumulator",
     "Adam",
     "AdamStep",
@@ -57,7 +61,9 @@ __all__ = [
     "Arithmetic",
     "ArrayWords",
     "BackOff",
+    "Block",
     "Blocks",
+    "Command",
     "ConstantScale",
     "Exact",
     "ExactSum",
@@ -69,9 +75,12 @@ __all__ = [
     "LogMax",
     "LossScaling",
     "Machine",
+    "Matmul",
     "NouneBiases",
     "OutputStatistics",
     "PowerRegisters",
+    "Reseed",
+    "Results",
     "RisingFloor",
     "Rounding",
     "S2fp8Parameters",
@@ -102,6 +111,7 @@ __all__ = [
     "noune",
     "noune_bias",
     "output",
+    "plan",
     "power_law",
     "rescale",
     "round_to",

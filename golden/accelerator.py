@@ -22,9 +22,11 @@ Codes = NDArray[np.integer]
 class Results(NamedTuple):
     """What a command brings about."""
 
-    codes: Codes | None
+    codes: Codes | None = None
     """Results of shape (rows, columns), codes of the command's target; None if it has none."""
-    report: OutputStatistics | None
+    statistics: OutputStatistics | None = None
+    """Of its sums."""
+    report: OutputStatistics | None = None
     """Statistics since the last report, where the command asks for one."""
 
 
@@ -110,15 +112,15 @@ class Accelerator:
             raise ValueError(reason)
         if isinstance(command, Reseed):
             self._seeded(command.seed)
-            return Results(None, None)
+            return Results()
         if command.empty:
-            return Results(None, None)
+            return Results()
         a, b = self._operands(command, a, b)
         chain = self._extended(command, a, b)
         self._advance(command)
         if not command.last:
             self._chain = chain
-            return Results(None, None)
+            return Results()
         self._chain = None
         return self._output(command, chain)
 
@@ -190,7 +192,7 @@ class Accelerator:
         )
         gathered = self._statistics + statistics
         self._statistics = OutputStatistics() if command.report else gathered
-        return Results(codes, gathered if command.report else None)
+        return Results(codes, statistics, gathered if command.report else None)
 
 
 def beats(machine: Machine, command: Matmul) -> int:

@@ -29,7 +29,7 @@ ROUNDINGS = ("rne", "rha", "rtz", "sr")
 """Roundings of the adders."""
 RANDOM_BITS_MAX = 16
 MAC_DEPTH_MAX = 7
-OUTPUT_LATENCY = 0
+OUTPUT_LATENCY = 4
 """Registers of the output unit."""
 
 
@@ -74,7 +74,7 @@ class Machine:
     output_formats: tuple[Format, ...] = (E4M3, E5M2)
     """Formats that results can be rounded to, besides the outer accumulator's own."""
     output_random_bits: int = 8
-    """Bits of the random words of results that are rounded stochastically, 1 to 16; 0 if they can only be to nearest."""
+    """Bits of the random words of results that are rounded stochastically, 1 to 16; 0: results to nearest only."""
     scratchpad_depth: int = 1024
     """Beats of the a operand that are held for commands to come, or to be read again, 8 to 65536."""
     queue_depth: int = 16

@@ -235,6 +235,7 @@ class Core(wiring.Component):
             reports.w_data.eq(report),
             reports.w_en.eq(unit.statistics.valid),
             unit.statistics.ready.eq(reports.w_rdy),
+            sequencer.reported.eq(unit.statistics.valid & reports.w_rdy),
             self.report.eq(reports.r_data),
             self.reports.eq(reports.r_level),
             reports.r_en.eq(self.next_report),
@@ -256,9 +257,9 @@ class Core(wiring.Component):
             m.d.sync += macs.eq(feeder.products * feeder.columns)
         with m.Else():
             m.d.sync += macs.eq(0)
-        m.d.sync += running.eq((running & ~sequencer.idle) | arrived)
+        m.d.sync += running.eq((running & ~sequencer.at_rest) | arrived)
         m.d.comb += [
-            counted.busy.eq((running & ~sequencer.idle) | arrived),
+            counted.busy.eq((running & ~sequencer.at_rest) | arrived),
             counted.macs.eq(macs),
             counted.beats.eq(moved),
             counted.wait_a.eq(feeder.starved),

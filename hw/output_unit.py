@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from quaver.golden import Format, seed_of
 from quaver.golden.errors import check_range
 from quaver.golden.lfsr import OUTPUT_GENERATORS
-from quaver.golden.machine import RANDOM_BITS_MAX
+from quaver.golden.machine import OUTPUT_LATENCY, RANDOM_BITS_MAX
 from quaver.golden.output import LOG2_NONE
 from quaver.hw.decoder import unpack
 from quaver.hw.design import place
@@ -16,17 +16,18 @@ from quaver.hw.log2 import Log2
 from quaver.hw.output_lane import (
     BYTE,
     LANE_LATENCY,
+    POWER_PORTS,
     SCALE_BITS,
     TARGET_BITS,
     OutputLane,
+    lane_latency,
     logarithm_shape,
     slot_bytes,
 )
 from quaver.hw.pipeline import delay
 from quaver.hw.unpacked import operand_shape
 
-OUTPUT_LATENCY = 1 + LANE_LATENCY
-"""Cycles from accepting a beat of sums to its results on offer: the beat's register and the lane's."""
+assert OUTPUT_LATENCY == 1 + LANE_LATENCY  # the beat's register and the lane's
 COUNTS = ("nonzeros", "overflows", "underflows", "nans")
 """Counters of a report, and of a beat."""
 STATISTICS = data.StructLayout(
@@ -35,11 +36,11 @@ STATISTICS = data.StructLayout(
 """`quaver.golden.OutputStatistics`; counters and sum wrap."""
 
 
-def sums_beat(source: Format, lanes: int) -> data.StructLayout:
+def sums_beat(source: Format, lanes: int, squeeze: bool = False) -> data.StructLayout:
     """A row of sums and what becomes of it.
 
     `columns`: lanes in use, from lane 0 on.  `target`: index of the results' format.  `scale`: sums are multiplied by
-    2^scale.  `stochastic`: rounding.  `saturate`: overflow.  `last`: goes through to the results.  `report`: the
+    2^scale.  `stochastic`: rounding.  `saturate`: overflow.  `squeeze`, of a unit that can: S2FP8.  `last`: goes through to the results.  `report`: the
     statistics since the last report are handed out, this beat included.
     """
     return data.StructLayout(
@@ -50,6 +51,7 @@ def sums_beat(source: Format, lanes: int) -> data.StructLayout:
             "scale": signed(SCALE_BITS),
             "stochastic": 1,
             "saturate": 1,
+            **({"squeeze": 1} if squeeze else {}),
             "last": 1,
             "report": 1,
         }
@@ -69,7 +71,7 @@ class OutputUnit(wiring.Component):
     bit.  The whole pipeline waits while results are not taken, and while a report is complete and the one before is not
     taken.
 
-    Latency: `OUTPUT_LATENCY` from a beat accepted to its results on offer; `report_latency` to its report.
+    Latency: `latency` from a beat accepted to its results on offer, squeezed or not; `report_latency` to its report.
     Throughput: one beat per cycle.
 
     Parameters
@@ -84,11 +86,16 @@ class OutputUnit(wiring.Component):
         Sums per beat, 1 to 1024.
     seed:
         Seed of all generators: that of lane l has the number `OUTPUT_GENERATORS` + l.
+    squeeze:
+        Whether the unit can squeeze and shift sums, as S2FP8 does.
 
     Members
     -------
     sums:
         Stream of `sums_beat`.
+    factor, offset:
+        How sums are squeezed; they keep still while beats that are squeezed are in the unit (no such ports where it
+        cannot).
     results:
         Stream of `results_beat`, in the same order.
     statistics:
@@ -105,17 +112,24 @@ class OutputUnit(wiring.Component):
     """
 
     def __init__(
-        self, source: Format, targets: tuple[Format, ...], random_bits: int, lanes: int, seed: int = 0
+        self,
+        source: Format,
+        targets: tuple[Format, ...],
+        random_bits: int,
+        lanes: int,
+        seed: int = 0,
+        squeeze: bool = False,
     ) -> None:
         check_range("number of targets", len(targets), 1, 1 << TARGET_BITS)
         check_range("random_bits", random_bits, 0, RANDOM_BITS_MAX)
         check_range("lanes", lanes, 1, 1024)
         check_range("seed", seed, 0, (1 << 32) - 1)
         self.source, self.targets, self.random_bits = source, targets, random_bits
-        self.lanes, self.seed = lanes, seed
+        self.lanes, self.seed, self.squeezes = lanes, seed, squeeze
         super().__init__(
             {
-                "sums": In(stream.Signature(sums_beat(source, lanes))),
+                "sums": In(stream.Signature(sums_beat(source, lanes, squeeze))),
+                **(POWER_PORTS if squeeze else {}),
                 "results": Out(stream.Signature(results_beat(targets, lanes))),
                 "statistics": Out(stream.Signature(STATISTICS)),
                 "reseeding": In(RESEEDING),
@@ -125,14 +139,19 @@ class OutputUnit(wiring.Component):
         )
 
     @property
+    def latency(self) -> int:
+        """Cycles from accepting a beat to its results on offer: the beat's register and the lane's."""
+        return 1 + lane_latency(self.squeezes)
+
+    @property
     def report_latency(self) -> int:
         """Cycles from accepting a beat with `report` to its report on offer: the results', the reduction, the total."""
-        return OUTPUT_LATENCY + reduction_latency(self.lanes) + 1
+        return self.latency + reduction_latency(self.lanes) + 1
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         advance, blocked = Signal(), Signal()
-        sums, results = self.sums, self.results
+        sums, results, registers = self.sums, self.results, lane_latency(self.squeezes)
 
         # Accept.
         m.d.comb += sums.ready.eq(advance)
@@ -145,7 +164,7 @@ class OutputUnit(wiring.Component):
         # Round, and leave.
         lanes = [self._lane(m, platform, index, beat, present[index], advance) for index in range(self.lanes)]
         with m.If(advance):
-            leaving = delay(m, Cat(entered, beat.last, beat.target, present), LANE_LATENCY - 1, "leaving")
+            leaving = delay(m, Cat(entered, beat.last, beat.target, present), registers - 1, "leaving")
             m.d.sync += results.valid.eq(leaving[0])
             packed = delay(m, leaving[1:], 1, "packed")
         with m.Elif(results.ready):
@@ -156,7 +175,7 @@ class OutputUnit(wiring.Component):
         # Count: the statistics follow the results, at the same pace.
         with m.If(advance):
             total = reduce_tallies(m, [lane.tally for lane in lanes])
-            reports = delay(m, entered & beat.report, LANE_LATENCY + reduction_latency(self.lanes), "reports")
+            reports = delay(m, entered & beat.report, registers + reduction_latency(self.lanes), "reports")
         self._report(m, platform, total, reports, advance)
         m.d.comb += [
             blocked.eq(reports & self.statistics.valid & ~self.statistics.ready),
@@ -167,11 +186,19 @@ class OutputUnit(wiring.Component):
     def _lane(
         self, m: Module, platform: object, index: int, beat: data.View, present: Value, advance: Value
     ) -> wiring.PureInterface:
-        lane = place(m, platform, f"lane_{index}", OutputLane, self.source, self.targets, self.random_bits)
+        lane = place(
+            m, platform, f"lane_{index}", OutputLane, self.source, self.targets, self.random_bits, self.squeezes
+        )
         m.d.comb += [lane.enable.eq(advance), lane.code.eq(beat.codes[index]), lane.present.eq(present)]
         m.d.comb += [
             getattr(lane, name).eq(getattr(beat, name)) for name in ("target", "scale", "stochastic", "saturate")
         ]
+        if self.squeezes:
+            m.d.comb += [
+                lane.squeeze.eq(beat.squeeze),
+                lane.factor.eq(self.factor),
+                lane.offset.eq(self.offset),
+            ]
         if self.random_bits:
             number = OUTPUT_GENERATORS + index
             m.d.comb += [

@@ -24,7 +24,7 @@ class Sequencer(wiring.Component):
 
     So a command's operands load, its block is computed and its results drain as far as each part has got, several
     commands at a time.  Commands complete in their order: with their last beat of results or, if they have none, when
-    the array has taken their last beat.
+    the array has taken their last beat; one that asks for a report completes with that.
 
     Latency: a command is there for all parts two cycles after `issue`.  Throughput: one command per cycle.
 
@@ -38,14 +38,15 @@ class Sequencer(wiring.Component):
         Queued commands wait.
     a_orders, b_orders, feed_orders, result_orders:
         Streams of orders.
-    fed, drained:
-        The array takes the last beat of a command; the last beat of a command's results leaves.
+    fed, drained, reported:
+        The array takes the last beat of a command; the last beat of a command's results leaves; its report is there.
     reseed, seed, reseeded:
         Start of a re-seeding, with its seed, and its end.
     done:
         A command completes.
-    free, idle:
-        Commands that the queue has room for; there is none queued or under way.
+    free, idle, at_rest:
+        Commands that the queue has room for; there is none queued or under way; there is none but one whose results
+        have left.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -63,12 +64,14 @@ class Sequencer(wiring.Component):
                 "result_orders": Out(stream.Signature(result_order(machine))),
                 "fed": In(1),
                 "drained": In(1),
+                "reported": In(1),
                 "reseed": Out(1),
                 "seed": Out(32),
                 "reseeded": In(1),
                 "done": Out(1),
                 "free": Out(range(machine.queue_depth + 1)),
                 "idle": Out(1),
+                "at_rest": Out(1),
             }
         )
 
@@ -145,7 +148,7 @@ class Sequencer(wiring.Component):
             "feed": (self.feed_orders, self._feed_order(m, command)),
             "result": (self.result_orders, self._result_order(m, command)),
         }
-        ending_shape = data.StructLayout({"empty": 1, "last": 1})
+        ending_shape = data.StructLayout({"empty": 1, "last": 1, "report": 1})
         endings = self._queue(m, "endings", ending_shape.size)
         queues = {name: self._queue(m, f"{name}_queue", len(Value.cast(order))) for name, (_, order) in orders.items()}
         room = endings.w_rdy
@@ -177,23 +180,29 @@ class Sequencer(wiring.Component):
 
         # Completion: both events count up, the command that they end counts them down.
         under_way = range(machine.queue_depth + 1)
-        fed, drained = Signal(under_way), Signal(under_way)
-        ending, incoming, over, ends = Signal(ending_shape), Signal(ending_shape), Signal(), Signal()
+        fed, drained, reported = Signal(under_way), Signal(under_way), Signal(under_way)
+        ending, incoming = Signal(ending_shape), Signal(ending_shape)
+        left, over, ends, reporting = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             incoming.empty.eq(head.empty),
             incoming.last.eq(command.last),
             endings.w_data.eq(incoming),
             endings.w_en.eq(go),
             ending.eq(endings.r_data),
-            over.eq(Mux(ending.last, drained.any() | self.drained, fed.any() | self.fed)),
+            incoming.report.eq(command.last & command.report),
+            left.eq(drained.any() | self.drained),
+            over.eq(Mux(ending.last, left & (~ending.report | reported.any() | self.reported), fed.any() | self.fed)),
             ends.eq(endings.r_rdy & (ending.empty | over)),
             endings.r_en.eq(ends),
             self.done.eq(ends | self.reseeded),
             self.idle.eq(~queue.r_rdy & ~endings.r_rdy),
+            reporting.eq((endings.r_level == 1) & ending.report & drained.any()),
+            self.at_rest.eq(~queue.r_rdy & (~endings.r_rdy | reporting)),
         ]
         m.d.sync += [
             fed.eq(fed + self.fed - (ends & ~ending.empty)),
             drained.eq(drained + self.drained - (ends & ~ending.empty & ending.last)),
+            reported.eq(reported + self.reported - (ends & ~ending.empty & ending.report)),
         ]
 
     def _beats_per_tile(self, command: Value) -> Value:

@@ -1,0 +1,82 @@
+"""Random sequences of commands with their operands, the rare ones often."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from quaver.cosim.accelerator_runs import Work
+from quaver.cosim.cases import operand
+from quaver.golden import Machine, Matmul, Reseed
+from quaver.golden.accelerator import beats
+
+ROWS, TILES = 12, 3
+"""Largest of a random command, unless the machine's are smaller."""
+
+
+def command_sequence(rng: np.random.Generator, machine: Machine, length: int, *, reseeds: bool = True) -> list[Work]:
+    """`length` commands for the ports of `machine` that it takes one after the other, results at their end."""
+    port = machine.exchanged if machine.dataflow == "is" else machine
+    work: list[Work] = []
+    chained: Matmul | None = None
+    kept: Matmul | None = None
+    while len(work) < length:
+        final = len(work) == length - 1
+        draw = rng.random()
+        if draw < 0.05 and reseeds and not final:
+            work.append(Work(Reseed(seed=int(rng.integers(1 << 32)))))
+            chained = None
+            continue
+        if draw < 0.12 and not final:
+            work.append(Work(_empty(rng, port)))
+            continue
+        command = _command(rng, port, chained, kept, final)
+        products = (command.tiles - 1) * port.block_products + command.depth
+        a = None if kept else operand(rng, port.moving_formats[command.a_format], (command.rows, products))
+        b = operand(rng, port.stationary_formats[command.b_format], (products, command.columns))
+        work.append(Work(command, a, b))
+        chained = None if command.last else command
+        kept = command if command.keep else None
+    return work
+
+
+def _command(
+    rng: np.random.Generator, port: Machine, chained: Matmul | None, kept: Matmul | None, final: bool
+) -> Matmul:
+    def maybe(probability: float) -> bool:
+        return bool(rng.random() < probability)
+
+    last = final or maybe(0.75)
+    command = Matmul(
+        rows=int(rng.integers(1, min(port.block_rows, ROWS) + 1)),
+        columns=port.columns if maybe(0.4) else int(rng.integers(1, port.columns + 1)),
+        tiles=int(rng.integers(1, TILES + 1)) if port.block_products > 1 else int(rng.integers(1, 3 * port.chunk + 1)),
+        depth=int(rng.integers(1, port.block_products + 1)) if last else port.block_products,
+        first=True,
+        last=last,
+        transposed=port.dataflow != "os" and maybe(0.4),
+        a_format=int(rng.integers(len(port.moving_formats))),
+        b_format=int(rng.integers(len(port.stationary_formats))),
+        target=int(rng.integers(len(port.result_formats))),
+        scale=int(rng.integers(-8, 9)) if maybe(0.5) else 0,
+        stochastic=port.output_random_bits > 0 and maybe(0.5),
+        saturate=maybe(0.5),
+        report=last and maybe(0.3),
+    )
+    if chained and maybe(0.8):
+        alike = {name: getattr(chained, name) for name in ("rows", "columns", "a_format", "b_format")}
+        command = replace(command, first=False, **alike)
+    if kept:
+        # Codes of another format are codes all the same, but a chain keeps its rows.
+        command = replace(command, rows=kept.rows, tiles=kept.tiles, depth=kept.depth, a_format=kept.a_format)
+        full = command.depth == port.block_products
+        command = replace(command, last=command.last or not full)
+        if not command.first and chained and chained.rows != command.rows:
+            command = replace(command, first=True)
+    keep = not final and maybe(0.3) and beats(port, command) <= port.scratchpad_depth
+    return replace(command, keep=keep, report=command.report and command.last)
+
+
+def _empty(rng: np.random.Generator, port: Machine) -> Matmul:
+    shape = {"rows": 1, "columns": 1, "tiles": 1}
+    shape[str(rng.choice(list(shape)))] = 0
+    return Matmul(**shape, depth=int(rng.integers(2)))
