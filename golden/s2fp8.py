@@ -5,7 +5,7 @@
     Y = sign(x) * 2^beta * |x|^alpha, so that log2|Y| has mean 0 and maximum 15
     codes = Y rounded to E5M2;  decoded: sign * (2^-beta * |Y|)^(1 / alpha)                                  (eq. 5)
 
-Everything is float64 but the codes, with NumPy's log2 and exp2, whose last bit is the platform's; what the hardware does,
+Everything is float64 but the codes, with NumPy's log2 and exp2, whose last bit is the platform's; what hardware does,
 by tables of log2 and exp2, is in `quaver.golden.s2fp8_fixed`.  A product of codes is no code of the product unless both
 alphas are 1: a GEMM decodes first.
 """
