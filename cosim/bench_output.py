@@ -18,7 +18,7 @@ async def outputs(dut: SimHandleBase) -> None:
 
     The job has `sums`, shape (beats, bytes), for all cases; `reseeding`, shape (cases, generators), values of the port
     of that name, each for a cycle, 0 where there is none; and one entry per case of `beats`, `reports`, `idle`,
-    `stall`, `report_stall` and `reset`.
+    `stall`, `report_stall` and `reset`, and of `factor` and `offset` for a unit that squeezes.
     """
     job = load_job()
     rng = random.Random(int(job["seed"]))
@@ -36,6 +36,9 @@ async def outputs(dut: SimHandleBase) -> None:
             async with Cycle(dut):
                 dut.reseeding.value = value
         dut.reseeding.value = 0
+        for name in ("factor", "offset"):
+            if hasattr(dut, name):
+                getattr(dut, name).value = int(job[name][index]) & 0xFFFFFFFF
         source.load(beats[:count], float(job["idle"][index]))
         del beats[:count]
         results.stall, statistics.stall = float(job["stall"][index]), float(job["report_stall"][index])

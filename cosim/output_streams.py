@@ -14,6 +14,7 @@ from quaver.cosim.tiles import pack
 from quaver.golden import RNE, Format, LaneWords, OutputStatistics, output, sr
 from quaver.golden.commands import SCALE_MAX, SCALE_MIN
 from quaver.golden.lfsr import OUTPUT_GENERATORS
+from quaver.golden.s2fp8_fixed import FACTOR_FRACTION_BITS, PowerRegisters
 from quaver.hw.lfsr import RESEEDING
 from quaver.hw.output_lane import slot_bytes
 from quaver.hw.output_unit import STATISTICS, results_beat, sums_beat
@@ -27,6 +28,7 @@ class Unit(NamedTuple):
     random_bits: int
     lanes: int
     seed: int = 0
+    squeeze: bool = False
 
 
 class OutputCase(NamedTuple):
@@ -44,6 +46,8 @@ class OutputCase(NamedTuple):
     """Whether the unit is reset first."""
     reseed: int | None = None
     """Seed from which all generators start anew first."""
+    registers: PowerRegisters = PowerRegisters(1 << FACTOR_FRACTION_BITS, 0)
+    """Of the squeeze, where the unit has it."""
 
 
 class OutputRun(NamedTuple):
@@ -80,6 +84,7 @@ def drawn(rng: Generator, unit: Unit, beats: int, *, reports: float = 0.1) -> di
         "scale": scale,
         "stochastic": rng.integers(0, 2, beats) if unit.random_bits else np.zeros(beats, np.int64),
         "saturate": rng.integers(0, 2, beats),
+        **({"squeeze": rng.integers(0, 2, beats)} if unit.squeeze else {}),
         "last": rng.integers(0, 2, beats),
         "report": (rng.random(beats) < reports).astype(np.int64),
     }
@@ -87,7 +92,7 @@ def drawn(rng: Generator, unit: Unit, beats: int, *, reports: float = 0.1) -> di
 
 def run_rtl(model: Model, unit: Unit, cases: Sequence[OutputCase], seed: int = 0) -> list[OutputRun]:
     """Run `cases` one after the other on a model of the unit, which is idle before each."""
-    layout = sums_beat(unit.source, unit.lanes)
+    layout = sums_beat(unit.source, unit.lanes, unit.squeeze)
     beats = [len(case.fields["codes"]) for case in cases]
     reports = [int(case.fields["report"].sum()) for case in cases]
     record = model.run(
@@ -97,6 +102,7 @@ def run_rtl(model: Model, unit: Unit, cases: Sequence[OutputCase], seed: int = 0
             "reseeding": [_reseeding(unit, case.reseed) for case in cases],
             "beats": beats,
             "reports": reports,
+            **{name: [getattr(case.registers, name) for case in cases] for name in PowerRegisters._fields},
             **{name: [getattr(case, name) for case in cases] for name in ("idle", "stall", "report_stall", "reset")},
             "seed": seed,
         },
@@ -129,8 +135,11 @@ def run_model(unit: Unit, cases: Sequence[OutputCase]) -> list[OutputRun]:
             law = LaneWords(lanes=unit.lanes, seed=case.reseed)
         run = OutputRun([], [], [], [], 0, 0)
         nans = overflows = 0
+        squeezed = case.fields.get("squeeze", np.zeros(len(case.fields["codes"]), np.int64)).tolist()
         fields = [case.fields[name].tolist() for name, _ in sums_beat(unit.source, unit.lanes)]
-        for codes, columns, target, scale, stochastic, saturate, last, report in zip(*fields, strict=True):
+        for squeeze, codes, columns, target, scale, stochastic, saturate, last, report in zip(
+            squeezed, *fields, strict=True
+        ):
             fmt = unit.targets[target]
             words = law.of_tensor((unit.lanes,), unit.random_bits)[:columns] if stochastic else None
             got, statistics = output(
@@ -141,6 +150,7 @@ def run_model(unit: Unit, cases: Sequence[OutputCase]) -> list[OutputRun]:
                 exponent=scale,
                 words=words,
                 saturate=bool(saturate),
+                squeeze=case.registers if squeeze else None,
             )
             law, total = law.after(unit.lanes), total + statistics
             size = slot_bytes(fmt)
@@ -180,7 +190,8 @@ def _results(unit: Unit, rows: NDArray) -> tuple[list[bytes], list[int], list[in
     beats = [int.from_bytes(row.tobytes(), "little") for row in rows]
     size = layout["codes"].width // 8
     codes = [_member(layout, beat, "codes").to_bytes(size, "little") for beat in beats]
-    return codes, *([_member(layout, beat, name) for beat in beats] for name in ("keep", "last"))
+    keep, last = ([_member(layout, beat, name) for beat in beats] for name in ("keep", "last"))
+    return codes, keep, last
 
 
 def _report(row: NDArray) -> OutputStatistics:

@@ -1,8 +1,8 @@
 """The output unit: sums of the outer accumulator become results, and tell what they were.
 
-A sum y is multiplied by 2^exponent, exactly, and rounded once to the target format.  Statistics are of y itself, before
-the power of two and the rounding: `amax` and logarithms in the source format, so that they do not depend on the scale
-that they may serve to choose; counts of what the one rounding made of y.
+A sum y is multiplied by 2^exponent, exactly, squeezed where S2FP8 asks for it, and rounded once to the target format.
+Statistics are of y itself, before all that: `amax` and logarithms in the source format, so that they do not depend on
+the scale that they may serve to choose; counts of what the one rounding made of y.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from quaver.golden.formats import Format, decode
 from quaver.golden.lane_words import LaneWords, words_of
 from quaver.golden.logarithms import log2_fixed
 from quaver.golden.rounding import RNE, Rounding, round_magnitude
-from quaver.golden.scaling import rescale
+from quaver.golden.s2fp8_fixed import power_law
+from quaver.golden.scaling import round_result, scaled
 
 LOG2_NONE = -(1 << 31)
 """`log2_max` where there is no logarithm: the smallest number of its register, below every logarithm."""
@@ -73,6 +74,7 @@ def output(
     exponent: int = 0,
     words: ArrayLike | LaneWords | None = None,
     saturate: bool = False,
+    squeeze: tuple[int, int] | None = None,
 ) -> Output:
     """Results and statistics of sums: `rescale`, but that a NaN in a format without NaN is +0, and counted.
 
@@ -82,23 +84,26 @@ def output(
         Sums, codes of `source`, of any shape; without the lanes that a command does not use.
     exponent, words, saturate:
         As in `rescale`.
+    squeeze:
+        S2FP8's registers (`quaver.golden.squeeze_registers`): the scaled sums are squeezed and shifted by `power_law`
+        before they are rounded.  None: they are not.
 
     Raises
     ------
     TypeError, ValueError
-        For codes or words that are no integers or out of range.
+        For codes or words that are no integers or out of range, and as `power_law`.
     """
     y = decode(codes, source)
-    sums = np.asarray(codes)
-    if target.nan_code is None:
-        sums = np.where(y.nan, 0, sums)
     u = words_of(words, y.sign.shape, rounding)
-    results = rescale(sums, source, target, rounding, exponent=exponent, words=u, saturate=saturate)
+    x = scaled(codes, source, exponent)
+    if squeeze is not None:
+        x = power_law(x, squeeze)
+    encoded = x if target.nan_code is not None else x._replace(sign=x.sign & ~x.nan, nan=np.zeros_like(x.nan))
+    results = round_result(encoded, target, rounding, words=u, saturate=saturate)
 
-    finite = ~(y.inf | y.nan)
-    nonzero = finite & (y.significand != 0)
-    rounded = round_magnitude(y._replace(exponent=y.exponent + exponent), target, rounding, words=u)
-    magnitudes = (sums.astype(np.int64) & source.magnitude_mask)[nonzero]
+    nonzero = ~(y.inf | y.nan) & (y.significand != 0)
+    rounded = round_magnitude(x, target, rounding, words=u)
+    magnitudes = (np.asarray(codes).astype(np.int64) & source.magnitude_mask)[nonzero]
     logarithms = log2_fixed(magnitudes, source)
     statistics = OutputStatistics(
         amax=int(magnitudes.max(initial=0)),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden.errors import check_choice, check_range
-from quaver.golden.formats import Format, decode
+from quaver.golden.formats import Exact, Format, decode
 from quaver.golden.lane_words import LaneWords, words_of
 from quaver.golden.rounding import RNE, Rounding, round_to
 from quaver.golden.scalars import as_float, check_not_negative
@@ -55,10 +55,22 @@ def rescale(
     TypeError, ValueError
         For codes or words that are no integers or out of range, and for a NaN where `target` has none.
     """
+    x = scaled(codes, source, exponent)
+    return round_result(x, target, rounding, words=words_of(words, x.sign.shape, rounding), saturate=saturate)
+
+
+def scaled(codes: ArrayLike, source: Format, exponent: int) -> Exact:
+    """Values of `codes` times 2^exponent, exactly (see `rescale` for the parameters and errors)."""
     check_range("exponent", exponent, -EXPONENT_MAX, EXPONENT_MAX)
     x = decode(codes, source)
-    scaled = x._replace(exponent=x.exponent + exponent, sign=x.sign & ~x.nan)
-    result = round_to(scaled, target, rounding, words=words_of(words, x.sign.shape, rounding), saturate=saturate)
+    return x._replace(exponent=x.exponent + exponent)
+
+
+def round_result(
+    x: Exact, target: Format, rounding: Rounding = RNE, *, words: ArrayLike | None = None, saturate: bool = False
+) -> NDArray[np.unsignedinteger]:
+    """`round_to`, but that any NaN is the canonical one."""
+    result = round_to(x._replace(sign=x.sign & ~x.nan), target, rounding, words=words, saturate=saturate)
     if target.nan_code is None:
         return result
     return np.where(decode(result, target).nan, target.nan_code, result).astype(target.dtype)

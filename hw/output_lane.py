@@ -10,26 +10,36 @@ from quaver.golden import Format
 from quaver.golden.commands import SCALE_MAX, SCALE_MIN
 from quaver.golden.lfsr import WIDTH
 from quaver.golden.logarithms import LOG2_FRACTION_BITS
+from quaver.golden.s2fp8_fixed import FACTOR_BITS, OFFSET_BITS
 from quaver.hw.decoder import unpack
 from quaver.hw.design import place
 from quaver.hw.lfsr import WordGenerator
 from quaver.hw.log2 import Log2
+from quaver.hw.pipeline import delay
+from quaver.hw.power_law import POWER_LAW_LATENCY, PowerLaw
 from quaver.hw.rounder import ROUNDER_LATENCY, Rounder, number_layout
 from quaver.hw.unpacked import operand_shape
 
 BYTE = 8
 LANE_LATENCY = 2 + ROUNDER_LATENCY
-"""Registers of an `OutputLane`: of the scaled number, in the rounder, of the result."""
+"""Registers of an `OutputLane` that cannot squeeze: of the scaled number, in the rounder, of the result."""
 SCALE_BITS = (SCALE_MAX - SCALE_MIN).bit_length()
 """Width of the exponent of the power of two."""
 TARGET_BITS = 4
 """Width of an index into the targets."""
+POWER_PORTS = {"factor": In(FACTOR_BITS), "offset": In(signed(OFFSET_BITS))}
+"""Registers of S2FP8; see `quaver.golden.PowerRegisters`."""
 _GENERATOR_PORTS = ("seed", "reseed", "state", "step")
 
 
 def slot_bytes(fmt: Format) -> int:
     """Bytes that a result takes."""
     return -(-fmt.bits // BYTE)
+
+
+def lane_latency(squeeze: bool) -> int:
+    """Registers of an `OutputLane`."""
+    return LANE_LATENCY + (POWER_LAW_LATENCY if squeeze else 0)
 
 
 def logarithm_shape(source: Format) -> Shape:
@@ -50,9 +60,9 @@ def tally_layout(source: Format) -> data.StructLayout:
 
 
 class OutputLane(wiring.Component):
-    """Scale a sum, round it to one of `targets`, and tell what became of it.
+    """Scale a sum, squeeze it where asked to, round it to one of `targets`, and tell what became of it.
 
-    Latency: `LANE_LATENCY`, counted in cycles with `enable`.  Throughput: one sum per cycle.
+    Latency: `lane_latency(squeeze)`, counted in cycles with `enable`.  Throughput: one sum per cycle.
 
     Parameters
     ----------
@@ -62,6 +72,8 @@ class OutputLane(wiring.Component):
         Formats of the results.
     random_bits:
         Width of the words of stochastic rounding; 0: there is none.
+    squeeze:
+        Whether the lane can squeeze and shift, as S2FP8 does.
 
     Members
     -------
@@ -71,6 +83,9 @@ class OutputLane(wiring.Component):
         The sum; without `present` the result is 0 and nothing is counted.
     target, scale, stochastic, saturate:
         Index into `targets`, exponent of the power of two, rounding, overflow.
+    squeeze, factor, offset:
+        Whether this sum is squeezed, and how (no such ports where it cannot be); `factor` and `offset` keep still while
+        it is in the lane.
     seed, reseed, state, step:
         As of `WordGenerator` (no such ports without random bits); the sum comes in the cycle after `step`.
     result:
@@ -79,11 +94,13 @@ class OutputLane(wiring.Component):
         What it adds to the statistics, with the result.
     """
 
-    def __init__(self, source: Format, targets: tuple[Format, ...], random_bits: int) -> None:
-        self.source, self.targets, self.random_bits = source, targets, random_bits
+    def __init__(self, source: Format, targets: tuple[Format, ...], random_bits: int, squeeze: bool = False) -> None:
+        self.source, self.targets, self.random_bits, self.squeezes = source, targets, random_bits, squeeze
         members = {"enable": In(1), "code": In(source.bits), "present": In(1)}
         members |= {"target": In(TARGET_BITS), "scale": In(signed(SCALE_BITS))}
         members |= {"stochastic": In(1), "saturate": In(1)}
+        if squeeze:
+            members |= {"squeeze": In(1)} | POWER_PORTS
         if random_bits:
             members |= {"seed": In(WIDTH), "reseed": In(1), "state": In(WIDTH), "step": In(1)}
         members |= {"result": Out(BYTE * max(map(slot_bytes, targets))), "tally": Out(tally_layout(source))}
@@ -92,8 +109,10 @@ class OutputLane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         s = self._scale(m, platform)
-        logarithm = self._logarithm(m, platform, s)
-        self._round(m, platform, s, logarithm)
+        s.logarithm = self._logarithm(m, platform, s)
+        if self.squeezes:
+            s = self._squeeze(m, platform, s)
+        self._round(m, platform, s)
         return m
 
     def _kept(self, m: Module, step: str, **values: Value) -> SimpleNamespace:
@@ -121,11 +140,11 @@ class OutputLane(wiring.Component):
             nonzero.eq(self.present & y.significand.any() & ~(y.inf | y.nan)),
             magnitude.eq(self.code & nonzero.replicate(len(magnitude))),
         ]
-        random = {}
+        options = {"squeeze": self.squeeze} if self.squeezes else {}
         if self.random_bits:
             generator = place(m, platform, "generator", WordGenerator, self.random_bits)
             m.d.comb += [getattr(generator, name).eq(getattr(self, name)) for name in _GENERATOR_PORTS]
-            random = {"stochastic": self.stochastic, "word": generator.word}
+            options |= {"stochastic": self.stochastic, "word": generator.word}
         return self._kept(
             m,
             "scaled",
@@ -136,8 +155,32 @@ class OutputLane(wiring.Component):
             present=self.present,
             target=self.target,
             saturate=self.saturate,
-            **random,
+            **options,
         )
+
+    def _squeeze(self, m: Module, platform: object, s: SimpleNamespace) -> SimpleNamespace:
+        """The number's power, where the sum is squeezed; all of them take the same time."""
+        law = place(m, platform, "power_law", PowerLaw, s.number.shape())
+        m.d.comb += [
+            law.enable.eq(self.enable),
+            law.number.eq(s.number),
+            law.factor.eq(self.factor),
+            law.offset.eq(self.offset),
+        ]
+        with m.If(self.enable):
+            late = {name: delay(m, value, POWER_LAW_LATENCY, f"{name}_squeezed") for name, value in vars(s).items()}
+        number, power, squeezed = late["number"], law.power, late["squeeze"]
+        significand_bits, exponent_bits = (
+            max(len(number[field]), len(power[field])) for field in ("significand", "exponent")
+        )
+        chosen = Signal(number_layout(significand_bits, exponent_bits))
+        for source, condition in ((number, ~squeezed), (power, squeezed)):
+            with m.If(condition):
+                m.d.comb += [
+                    chosen.significand[significand_bits - len(source.significand) :].eq(source.significand),
+                    *(getattr(chosen, field).eq(source[field]) for field in ("exponent", "sign", "inf", "nan")),
+                ]
+        return SimpleNamespace(**(late | {"number": chosen}))
 
     def _logarithm(self, m: Module, platform: object, s: SimpleNamespace) -> Value:
         """log2|y|, or 0 where y has none."""
@@ -149,12 +192,12 @@ class OutputLane(wiring.Component):
         ]
         return logarithm
 
-    def _round(self, m: Module, platform: object, s: SimpleNamespace, logarithm: Value) -> None:
+    def _round(self, m: Module, platform: object, s: SimpleNamespace) -> None:
         """To each of the formats; that of `target` is taken."""
         aside = self._kept(
             m,
             "rounded",
-            logarithm=logarithm,
+            logarithm=s.logarithm,
             nonzero=s.nonzero,
             magnitude=s.magnitude,
             present=s.present,

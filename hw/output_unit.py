@@ -40,8 +40,8 @@ def sums_beat(source: Format, lanes: int, squeeze: bool = False) -> data.StructL
     """A row of sums and what becomes of it.
 
     `columns`: lanes in use, from lane 0 on.  `target`: index of the results' format.  `scale`: sums are multiplied by
-    2^scale.  `stochastic`: rounding.  `saturate`: overflow.  `squeeze`, of a unit that can: S2FP8.  `last`: goes through to the results.  `report`: the
-    statistics since the last report are handed out, this beat included.
+    2^scale.  `stochastic`: rounding.  `saturate`: overflow.  `squeeze`, of a unit that can: S2FP8.  `last`: goes
+    through to the results.  `report`: the statistics since the last report are handed out, this beat included.
     """
     return data.StructLayout(
         {

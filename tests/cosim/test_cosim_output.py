@@ -5,6 +5,7 @@ import pytest
 
 from quaver.cosim.output_streams import OutputCase, Unit, drawn, run_model, run_rtl
 from quaver.cosim.simulator import Model
+from quaver.golden import PowerRegisters, squeeze_registers
 from quaver.golden.catalog import (
     BF16,
     DLFLOAT16,
@@ -20,7 +21,9 @@ from quaver.golden.catalog import (
     HFP8_143,
     HFP8_153,
 )
-from quaver.hw.output_unit import OUTPUT_LATENCY, OutputUnit, reduction_latency
+from quaver.golden.machine import OUTPUT_LATENCY
+from quaver.hw.output_unit import OutputUnit, reduction_latency
+from quaver.hw.power_law import POWER_LAW_LATENCY
 
 UNITS = [
     Unit(DLFLOAT16, (DLFLOAT16, E4M3, E5M2), 8, 4, seed=5),
@@ -28,15 +31,17 @@ UNITS = [
     Unit(FP32, (FP32, BF16, HFP8_143, HFP8_153, DLFLOAT16, E6M5), 13, 3),
     Unit(E6M5, (E4M3,), 0, 1),
     Unit(DLFLOAT16, (DLFLOAT16, E4M3, BF16), 1, 17, seed=9),
+    Unit(FP16, (E5M2, FP16, E4M3), 9, 3, seed=2, squeeze=True),
+    Unit(FP32, (FP32, E5M2, E2M3), 0, 2, squeeze=True),
 ]
 
 
 def drawn_cases(rng: np.random.Generator, unit: Unit) -> list[OutputCase]:
     """Streams that always flow, that idle, that are held back at either end; more reports than anybody takes."""
     return [
-        OutputCase(drawn(rng, unit, 120)),
-        OutputCase(drawn(rng, unit, 60), idle=0.4),
-        OutputCase(drawn(rng, unit, 60), stall=0.4),
+        OutputCase(drawn(rng, unit, 120), registers=squeeze_registers((2.5, -3.25))),
+        OutputCase(drawn(rng, unit, 60), idle=0.4, registers=squeeze_registers((0.3, 4.1))),
+        OutputCase(drawn(rng, unit, 60), stall=0.4, registers=PowerRegisters((1 << 32) - 1, -(1 << 31))),
         OutputCase(drawn(rng, unit, 60, reports=0.5), idle=0.2, stall=0.2, report_stall=0.8),
         OutputCase(drawn(rng, unit, 60, reports=1.0), report_stall=0.5),
         OutputCase(drawn(rng, unit, 60, reports=1.0)),
@@ -45,9 +50,12 @@ def drawn_cases(rng: np.random.Generator, unit: Unit) -> list[OutputCase]:
     ]
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: f"{unit.source}-{unit.random_bits}-{unit.lanes}")
+@pytest.mark.parametrize(
+    "unit", UNITS, ids=lambda unit: f"{unit.source}-{unit.random_bits}-{unit.lanes}{'-squeeze' * unit.squeeze}"
+)
 def test_output_unit(unit: Unit) -> None:
     rng = np.random.default_rng(unit.lanes)
+    latency = OUTPUT_LATENCY + unit.squeeze * POWER_LAW_LATENCY
     cases = drawn_cases(rng, unit)
     with Model.of(OutputUnit, *unit) as model:
         runs = run_rtl(model, unit, cases, seed=unit.lanes)
@@ -60,12 +68,12 @@ def test_output_unit(unit: Unit) -> None:
         assert (run.nans, run.overflows) == (expected.nans, expected.overflows)
         count = len(run.codes)
         if case.idle == case.stall == case.report_stall == 0:
-            reported = OUTPUT_LATENCY + reduction_latency(unit.lanes) + 1 + np.nonzero(case.fields["report"])[0]
+            reported = latency + reduction_latency(unit.lanes) + 1 + np.nonzero(case.fields["report"])[0]
             assert run.accepted.tolist() == list(range(count))
-            assert run.left.tolist() == list(range(OUTPUT_LATENCY, OUTPUT_LATENCY + count))
+            assert run.left.tolist() == list(range(latency, latency + count))
             assert run.reported.tolist() == reported.tolist()
         else:
-            assert (run.left - run.accepted).min() >= OUTPUT_LATENCY
+            assert (run.left - run.accepted).min() >= latency
         beats += count
         reports += len(run.reports)
     assert beats == sum(len(case.fields["codes"]) for case in cases) == 500
