@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from quaver.golden import RNE, LaneWords, decode, encode, rescale, sr, to_float
+from quaver.golden import RNE, LaneWords, decode, encode, rescale, s2fp8_encode_fixed, squeeze_registers, sr, to_float
 from quaver.golden.catalog import (
     BF16,
     DLFLOAT16,
@@ -179,3 +179,27 @@ def test_bad_arguments(codes, arguments, kind, text):
     with pytest.raises(kind) as error:
         output(codes, FP16, E4M3, **arguments)
     assert str(error.value) == text
+
+
+def test_a_squeeze_comes_between_scale_and_rounding():
+    rng = np.random.default_rng(0)
+    y = encode(rng.normal(size=4000) * 2.0 ** rng.integers(-20, 12, 4000), FP16)
+    y[:4] = FP16.nan_code, FP16.inf_code | FP16.sign_mask, 0, FP16.sign_mask
+    registers, words = squeeze_registers((1.5, -3.0)), LaneWords(lanes=4)
+    plain = output(y, FP16, E5M2, sr(7), exponent=2, words=words)
+    got = output(y, FP16, E5M2, sr(7), exponent=2, words=words, squeeze=registers)
+    want = s2fp8_encode_fixed(y, FP16, registers, sr(7), exponent=2, words=words)
+    np.testing.assert_array_equal(got.codes, want)
+    assert (got.codes != plain.codes).mean() > 0.5
+
+    moved = {"overflows", "underflows"}
+    for field in fields(OutputStatistics):
+        same = getattr(got.statistics, field.name) == getattr(plain.statistics, field.name)
+        assert same == (field.name not in moved), field.name
+    values = np.abs(to_float(y, FP16)[4:] * 4.0)
+    power = np.exp2(1.5 * np.log2(values[values != 0]) - 3)
+    # A word decides between the largest number and the next power of two, and below the smallest number.
+    assert np.count_nonzero(power > 65600) < got.statistics.overflows <= 1 + np.count_nonzero(power > 57300)
+    under = [np.count_nonzero(power < E5M2.min_positive * reach) for reach in (2**-8, 1)]
+    assert 0 < under[0] <= got.statistics.underflows <= under[1]
+    assert output(y[:1], FP16, E2M1, squeeze=registers).codes.tolist() == [0]
