@@ -1,42 +1,50 @@
 # amaranth: UnusedElaboratable=no
-"""Log2 and Exp2 in Amaranth's simulator, bit for bit the golden tables."""
+"""log2 and exp2 in Amaranth's own simulator: the bits of golden."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from quaver.golden import from_float
 from quaver.golden.logarithms import (
     EXP2_TABLE,
+    INDEX_BITS,
     LOG2_FRACTION_BITS,
+    LOG2_TABLE,
     SIGNIFICAND_BITS,
     interpolate,
-    log2_exact,
 )
 from quaver.hw.exp2 import Exp2
 from quaver.hw.log2 import Log2
 
+Play = Callable[..., dict[str, np.ndarray]]
 
-@pytest.mark.parametrize("bits", [1, 2, 3, 4, 7, 8, 9, 10, 11, 14, 24])
-def test_log2(play, bits):
-    low, high = 1 << bits - 1, 1 << bits
-    significands = np.arange(low, high) if bits <= 12 else np.random.default_rng(bits).integers(low, high, 6000)
-    significands[-1] = high - 1
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 8, 9, 10, 11, 24])
+def test_log2(play: Play, bits: int) -> None:
+    """Every significand of up to 11 bits: a shorter one is a longer one with zeros."""
+    fractions = np.arange(1 << bits - 1)
+    if bits > 11:
+        fractions = np.unique(np.r_[fractions[:500], fractions[-500:], fractions[:: (1 << bits - 1) // 2000]])
+    significands = fractions | 1 << bits - 1
     got = play(Log2(bits), {"significand": significands}, ["fraction"], clocked=False)["fraction"]
-    expected = log2_exact(from_float(significands.astype(float))) - (bits - 1 << LOG2_FRACTION_BITS)
-    assert len(got) == min(low, 6000)
+    expected = interpolate(LOG2_TABLE, fractions << (SIGNIFICAND_BITS - bits), SIGNIFICAND_BITS - 1)
     np.testing.assert_array_equal(got, expected)
+    assert len(got) >= min(1 << bits - 1, 3000)
 
 
-def test_exp2(play):
-    fractions = np.arange(0, 1 << LOG2_FRACTION_BITS, 5)
+def test_exp2(play: Play) -> None:
+    """Both ends of every segment, and each place within some."""
+    width = 1 << LOG2_FRACTION_BITS - INDEX_BITS
+    ends = np.arange(1, 1 << INDEX_BITS) * width
+    fractions = np.unique(np.r_[ends - 1, ends, np.arange(2 * width), (1 << LOG2_FRACTION_BITS) - 1 - np.arange(width)])
     got = play(Exp2(), {"fraction": fractions}, ["significand"], clocked=False)["significand"]
-    assert len(got) == 13_108
     np.testing.assert_array_equal(got, interpolate(EXP2_TABLE, fractions, LOG2_FRACTION_BITS))
+    assert len(got) > 3 * width
 
 
 @pytest.mark.parametrize("bits", [0, 25])
-def test_width_is_checked(bits):
-    with pytest.raises(
-        ValueError, match=rf"^significand_bits must be an integer in 1\.\.{SIGNIFICAND_BITS}, not {bits}$"
-    ):
+def test_significands_have_1_to_24_bits(bits: int) -> None:
+    with pytest.raises(ValueError) as error:
         Log2(bits)
+    assert str(error.value) == f"significand_bits must be an integer in 1..24, not {bits}"
