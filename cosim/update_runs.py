@@ -15,7 +15,7 @@ from quaver.cosim.lanes import LANES
 from quaver.cosim.simulator import Model
 from quaver.cosim.tiles import Beats, pack
 from quaver.golden import Accumulator, Format, Sgd, encode, mac
-from quaver.golden.machine import SrAdder
+from quaver.golden.machine_checks import SrAdder
 from quaver.hw.axpy import Axpy
 from quaver.hw.decoder import Decoder
 from quaver.hw.design import place

@@ -17,7 +17,7 @@ from typing import Any
 from amaranth.lib import data
 
 from quaver.golden import FORMATS, PRESETS, RNE, Accumulator, Machine, Rounding, sr
-from quaver.golden.machine import RANDOM_BITS_MAX, ROUNDINGS
+from quaver.golden.machine_checks import RANDOM_BITS_MAX, ROUNDINGS
 from quaver.hw.streams import activation_beat, sum_beat, weight_beat
 from quaver.synth.flow import synthesize
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from quaver.golden.arithmetic import Arithmetic
 from quaver.golden.errors import check_choice, check_range
 from quaver.golden.lfsr import OUTER_GENERATORS, LeapingLfsr, Words, rotated, seed_of
-from quaver.golden.machine import Dataflow, Machine
+from quaver.golden.machine import Machine
+from quaver.golden.machine_checks import Dataflow
 
 
 class GemmWords(NamedTuple):

@@ -10,25 +10,17 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from math import inf
 from pathlib import Path
-from typing import Literal, get_args
 
-from quaver.golden.arithmetic import OPERAND_PRECISION_MAX, Accumulator, Arithmetic, ExactSum
+from quaver.golden.arithmetic import Accumulator, Arithmetic, ExactSum
 from quaver.golden.catalog import E4M3, E5M2
-from quaver.golden.errors import check_choice, check_range
-from quaver.golden.exact_register import WIDTH_MAX, ExactRegister
+from quaver.golden.errors import check_choice
+from quaver.golden.exact_register import ExactRegister
 from quaver.golden.formats import Format
+from quaver.golden.machine_checks import Dataflow, SrAdder, Technology, check_machine
 from quaver.golden.machine_tables import check_keys, read_accumulator, read_formats, read_inner, sum_table
-from quaver.golden.rounding import RTZ, Rounding
+from quaver.golden.rounding import RTZ, Rounding, sr
 
-Dataflow = Literal["ws", "os", "is"]
-SrAdder = Literal["lazy", "eager"]
-Technology = Literal["45nm"]
-ROUNDINGS = ("rne", "rha", "rtz", "sr")
-"""Roundings of the adders."""
-RANDOM_BITS_MAX = 16
-MAC_DEPTH_MAX = 7
 OUTPUT_LATENCY = 4
 """Registers of the output unit."""
 
@@ -75,6 +67,10 @@ class Machine:
     """Formats that results can be rounded to, besides the outer accumulator's own."""
     output_random_bits: int = 8
     """Bits of the random words of results that are rounded stochastically, 1 to 16; 0: results to nearest only."""
+    update_lanes: int = 0
+    """Lanes of the weight-update unit, 0 for none, to 1024."""
+    update: Accumulator = Accumulator(rounding=sr(16))
+    """Master weights, velocities and gradients of the weight update, and the rounding of its AXPYs."""
     scratchpad_depth: int = 1024
     """Beats of the a operand that are held for commands to come, or to be read again, 8 to 65536."""
     queue_depth: int = 16
@@ -85,45 +81,7 @@ class Machine:
     """Table of energies."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise ValueError(f"name must be a string, not {self.name!r}")
-        check_range("rows", self.rows, 1, 1024)
-        check_range("columns", self.columns, 1, 1024)
-        check_choice("dataflow", self.dataflow, get_args(Dataflow))
-        check_range("chunk", self.chunk, 1, 1 << 20)
-        if self.dataflow != "os" and self.rows % self.chunk and self.chunk % self.rows:
-            raise ValueError(f"chunk must divide rows = {self.rows} or be a multiple of it, not {self.chunk}")
-        check_range("seed", self.seed, 0, (1 << 32) - 1)
-        check_range("mac_depth", self.mac_depth, 1, MAC_DEPTH_MAX)
-        check_choice("sr_adder", self.sr_adder, get_args(SrAdder))
-        check_range("accumulator_depth", self.accumulator_depth, 2, 1 << 16)
-        check_range("output_random_bits", self.output_random_bits, 0, RANDOM_BITS_MAX)
-        check_range("scratchpad_depth", self.scratchpad_depth, 8, 1 << 16)
-        check_range("queue_depth", self.queue_depth, 2, 256)
-        if len(set(self.output_formats)) != len(self.output_formats) or len(self.output_formats) > 15:
-            names = [f.name for f in self.output_formats]
-            raise ValueError(f"output_formats must name at most 15 formats, each once, not {names}")
-        check_choice("technology", self.technology, get_args(Technology))
-        clock = self.clock_mhz
-        if isinstance(clock, bool) or not isinstance(clock, int | float) or not 0 < clock < inf:
-            raise ValueError(f"clock_mhz must be a number above 0, not {clock!r}")
-        for field, formats in (("a_formats", self.a_formats), ("b_formats", self.b_formats)):
-            if not formats or len(set(formats)) != len(formats):
-                raise ValueError(f"{field} must name at least one format, each once, not {[f.name for f in formats]}")
-            for fmt in formats:
-                check_range(f"{field}: significant bits of {fmt}", fmt.precision, 1, OPERAND_PRECISION_MAX)
-        if not isinstance(self.inner, Accumulator | ExactSum):
-            raise ValueError(f"inner must be an Accumulator or an ExactSum, not {self.inner!r}")
-        if self.exact_register is not None:
-            operands = " x ".join("/".join(fmt.name for fmt in f) for f in (self.a_formats, self.b_formats))
-            check_range(f"inner: bits of an exact sum of {operands}", self.exact_register.width, 1, WIDTH_MAX)
-        for field, accumulator in (("inner", self.inner), ("outer", self.outer)):
-            if isinstance(accumulator, ExactSum):
-                continue
-            check_choice(f"specials of {field}.format", accumulator.format.specials, ("ieee", "dlfloat"))
-            check_choice(f"{field}.rounding", accumulator.rounding.mode, ROUNDINGS)
-            if accumulator.rounding.stochastic:
-                check_range(f"{field}.random_bits", accumulator.rounding.random_bits, 1, RANDOM_BITS_MAX)
+        check_machine(self)
 
     # ------------------------------------------------------------------------------------------------ what it computes
 
@@ -264,6 +222,11 @@ class Machine:
         return 2
 
     @cached_property
+    def update_latency(self) -> int:
+        """Cycles from accepting a beat of a weight update to offering its result: three AXPYs and two buffers."""
+        return 3 * self.mac_depth + 2
+
+    @cached_property
     def output_latency(self) -> int:
         """Cycles from a beat of sums of the array to the beat of results."""
         return OUTPUT_LATENCY
@@ -305,6 +268,7 @@ class Machine:
             "output_formats": [f.name for f in self.output_formats],
             "inner": sum_table(self.inner),
             "outer": sum_table(self.outer),
+            "update": sum_table(self.update),
             "clock_mhz": float(self.clock_mhz),
         }
 
@@ -329,6 +293,7 @@ class Machine:
             "output_formats": read_formats,
             "inner": read_inner,
             "outer": read_accumulator,
+            "update": read_accumulator,
         }
         check_keys("key", table, [f.name for f in fields(cls)])
         values = {key: readers[key](key, value) if key in readers else value for key, value in table.items()}
@@ -360,16 +325,19 @@ class Machine:
             raise ValueError(f"{path}: {error}") from error
 
 
+_TINY = Machine(name="tiny", rows=4, columns=4, chunk=4, mac_depth=2, accumulator_depth=16, clock_mhz=50.0)
+_ECP5 = Machine(name="ecp5", rows=8, columns=8, chunk=64, mac_depth=6, accumulator_depth=256, clock_mhz=100.0)
+_EDGE = Machine(name="edge", rows=16, columns=16, chunk=64, mac_depth=4, accumulator_depth=1024, clock_mhz=500.0)
 _CLOUD = Machine(name="cloud", rows=128, columns=128, chunk=64, mac_depth=4, accumulator_depth=1024, clock_mhz=1000.0)
 
 PRESETS: dict[str, Machine] = {
     machine.name: machine
     for machine in (
-        Machine(name="tiny", rows=4, columns=4, chunk=4, mac_depth=2, accumulator_depth=16, clock_mhz=50.0),
-        Machine(name="ecp5", rows=8, columns=8, chunk=64, mac_depth=6, accumulator_depth=256, clock_mhz=100.0),
-        Machine(name="edge", rows=16, columns=16, chunk=64, mac_depth=4, accumulator_depth=1024, clock_mhz=500.0),
-        replace(_CLOUD, name="rapid", rows=64, columns=64),
-        _CLOUD,
+        replace(_TINY, update_lanes=4),
+        replace(_ECP5, update_lanes=2),
+        replace(_EDGE, update_lanes=16),
+        replace(_CLOUD, name="rapid", rows=64, columns=64, update_lanes=64),
+        replace(_CLOUD, update_lanes=128),
     )
 }
 """The named machines."""

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Accumulator
-from quaver.golden.machine import SrAdder
+from quaver.golden.machine_checks import SrAdder
 from quaver.hw.decoder import unpack
 from quaver.hw.eager_rounding import round_eagerly
 from quaver.hw.lfsr import word_port

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Accumulator
-from quaver.golden.machine import SrAdder
+from quaver.golden.machine_checks import SrAdder
 from quaver.hw.adder import Adder
 from quaver.hw.decoder import unpack
 from quaver.hw.design import place

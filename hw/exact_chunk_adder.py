@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Accumulator
 from quaver.golden.exact_register import ExactRegister
-from quaver.golden.machine import SrAdder
+from quaver.golden.machine_checks import SrAdder
 from quaver.hw.adder import Adder
 from quaver.hw.design import place
 from quaver.hw.exact_adder import exact_layout

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data
 
-from quaver.golden.machine import MAC_DEPTH_MAX
+from quaver.golden.machine_checks import MAC_DEPTH_MAX
 
 STEPS = ("product", "compare", "shift", "add", "negate", "normalise")
 """The places between the steps of a MAC, in order, at which a register may cut it; its output is always registered."""

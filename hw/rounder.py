@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Format
 from quaver.golden.errors import check_choice, check_range
-from quaver.golden.machine import RANDOM_BITS_MAX
+from quaver.golden.machine_checks import RANDOM_BITS_MAX
 from quaver.hw.shifters import shift_right
 
 ROUNDER_LATENCY = 1

@@ -10,11 +10,11 @@ from amaranth.lib.wiring import In, Out
 from quaver.golden import Accumulator, Format, seed_of
 from quaver.golden.errors import check_choice, check_range
 from quaver.golden.lfsr import UPDATE_GENERATORS, WIDTH
-from quaver.golden.machine import MAC_DEPTH_MAX, RANDOM_BITS_MAX, ROUNDINGS, SrAdder
+from quaver.golden.machine_checks import MAC_DEPTH_MAX, RANDOM_BITS_MAX, ROUNDINGS, SrAdder
 from quaver.hw.axpy import Axpy
 from quaver.hw.decoder import Decoder
 from quaver.hw.design import place
-from quaver.hw.lfsr import WordGenerator
+from quaver.hw.lfsr import RESEEDING, WordGenerator, addressed
 from quaver.hw.pipeline import delay
 from quaver.hw.unpacked import operand_shape
 
@@ -51,8 +51,9 @@ class UpdateLane(wiring.Component):
         The scalars, unpacked; `rate` is negative.
     weight, velocity, gradient:
         Codes of an element.
-    seeds:
-        Initial state of the generator of each stage; constant.  For stochastic rounding only, as `step`.
+    seeds, reseed, state:
+        Initial state of the generator of each stage; the stage whose generator starts anew, and from where.  For
+        stochastic rounding only, as `step`.
     step:
         For each stage: an element enters it in the next cycle.
     new_weight, new_velocity:
@@ -67,6 +68,7 @@ class UpdateLane(wiring.Component):
         members |= {name: Out(code) for name in ("new_weight", "new_velocity")}
         if accumulator.rounding.stochastic:
             members |= {"seeds": In(data.ArrayLayout(WIDTH, STAGES)), "step": In(STAGES)}
+            members |= {"reseed": In(STAGES), "state": In(WIDTH)}
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
@@ -80,6 +82,8 @@ class UpdateLane(wiring.Component):
                 generator = place(m, platform, f"generator_{stage}", WordGenerator, rounding.random_bits)
                 m.d.comb += [
                     generator.seed.eq(self.seeds[stage]),
+                    generator.reseed.eq(self.reseed[stage]),
+                    generator.state.eq(self.state),
                     generator.step.eq(self.step[stage]),
                     axpy.word.eq(generator.word),
                 ]
@@ -129,6 +133,8 @@ class UpdateUnit(wiring.Component):
         Stream of `element_beat`.
     updated:
         Stream of `updated_beat`, in the same order.
+    reseeding:
+        A generator starts anew; nothing may be in the unit.
 
     Raises
     ------
@@ -154,6 +160,7 @@ class UpdateUnit(wiring.Component):
                 **{name: In(fmt.bits) for name in SCALARS},
                 "elements": In(stream.Signature(element_beat(fmt, lanes))),
                 "updated": Out(stream.Signature(updated_beat(fmt, lanes))),
+                "reseeding": In(RESEEDING),
             }
         )
 
@@ -202,7 +209,11 @@ class UpdateUnit(wiring.Component):
                 numbers = [UPDATE_GENERATORS + stage * self.lanes + index for stage in range(STAGES)]
                 seeds = [seed_of(self.seed, number) for number in numbers]
                 m.d.comb += [seed.eq(constant) for seed, constant in zip(lane.seeds, seeds, strict=True)]
-                m.d.comb += lane.step.eq(Cat(enters))
+                m.d.comb += [
+                    lane.step.eq(Cat(enters)),
+                    lane.reseed.eq(Cat(addressed(self.reseeding, number) for number in numbers)),
+                    lane.state.eq(self.reseeding.state),
+                ]
 
         # Leave: sums have one NaN, and whatever is NaN on the way is NaN in the weight.
         m.submodules.buffer = buffer = SyncFIFO(width=len(result.as_value()), depth=self.output_depth)

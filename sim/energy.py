@@ -7,7 +7,7 @@ and leakage are not in it.
 from dataclasses import dataclass
 
 from quaver.golden import Machine
-from quaver.golden.machine import Technology
+from quaver.golden.machine_checks import Technology
 from quaver.sim.lowering import Gemm
 from quaver.sim.traffic import Traffic
 

@@ -33,7 +33,7 @@ from quaver.golden.catalog import (
     FP32,
 )
 from quaver.golden.exact_register import ExactRegister
-from quaver.golden.machine import SrAdder
+from quaver.golden.machine_checks import SrAdder
 from quaver.hw.design import Design
 from quaver.hw.exact_chunk_adder import ExactChunkAdder
 from quaver.synth.yosys import run

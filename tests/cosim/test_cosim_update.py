@@ -19,7 +19,7 @@ from quaver.cosim.update_runs import (
 )
 from quaver.golden import RHA, RNE, RTZ, Accumulator, Sgd, axpy, decode, encode, mac, sr, to_float
 from quaver.golden.catalog import BF16, DLFLOAT16, E6M5, E6M9, FP16, FP32
-from quaver.golden.machine import SrAdder
+from quaver.golden.machine_checks import SrAdder
 from quaver.hw.update_unit import UpdateUnit
 
 CASES = 25_600

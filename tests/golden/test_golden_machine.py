@@ -26,7 +26,7 @@ from quaver.golden.catalog import BF16, E4M3, E4M3FNUZ, E5M2, FP16, FP32
 NAMES = ", ".join(FORMATS)
 FIELDS = (
     "name, rows, columns, dataflow, a_formats, b_formats, inner, outer, chunk, seed, mac_depth, sr_adder, "
-    "accumulator_depth, output_formats, output_random_bits, scratchpad_depth, queue_depth, clock_mhz, technology"
+    "accumulator_depth, output_formats, output_random_bits, update_lanes, update, scratchpad_depth, queue_depth, clock_mhz, technology"
 )
 
 
@@ -187,6 +187,9 @@ def test_an_overflow_is_checked():
             "output_formats must name at most 15 formats, each once, not ['e4m3', 'e4m3']",
         ),
         ({"output_random_bits": 17}, "output_random_bits must be an integer in 0..16, not 17"),
+        ({"update_lanes": 1025}, "update_lanes must be an integer in 0..1024, not 1025"),
+        ({"update": Accumulator(format=FP32)}, "bits of update.format must be an integer in 1..16, not 32"),
+        ({"update": Accumulator(format=E4M3)}, "specials of update.format must be one of ieee, dlfloat, not 'fn'"),
         ({"scratchpad_depth": 7}, "scratchpad_depth must be an integer in 8..65536, not 7"),
         ({"queue_depth": 1}, "queue_depth must be an integer in 2..256, not 1"),
         ({"inner": AlignedSum()}, "inner must be an Accumulator or an ExactSum, not AlignedSum(fraction_bits=13)"),
@@ -294,6 +297,8 @@ def machines(draw) -> Machine:
         accumulator_depth=draw(st.integers(2, 65536)),
         output_formats=tuple(draw(st.lists(narrow, max_size=3, unique=True))),
         output_random_bits=draw(st.integers(0, 16)),
+        update_lanes=draw(st.integers(0, 1024)),
+        update=draw(accumulators.filter(lambda kept: kept.format.bits <= 16)),
         scratchpad_depth=draw(st.integers(8, 65536)),
         queue_depth=draw(st.integers(2, 256)),
         clock_mhz=draw(st.floats(1.0, 5000.0)),
@@ -334,6 +339,8 @@ def test_every_field_counts_in_the_digest():
         accumulator_depth=512,
         output_formats=(E4M3,),
         output_random_bits=9,
+        update_lanes=3,
+        update=Accumulator(format=FP16),
         scratchpad_depth=512,
         queue_depth=8,
         clock_mhz=501.0,

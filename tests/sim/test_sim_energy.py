@@ -7,7 +7,7 @@ import pytest
 
 from quaver.golden import PRESETS, Accumulator, ExactSum, format_named
 from quaver.golden.catalog import E4M3
-from quaver.golden.machine import Technology
+from quaver.golden.machine_checks import Technology
 from quaver.sim.energy import TABLES, Energy, accumulator_bytes, gemm_energy, mac_energy, outer_energy
 from quaver.sim.layers import Linear
 from quaver.sim.lowering import Gemm, forward
