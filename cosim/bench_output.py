@@ -26,7 +26,8 @@ async def outputs(dut: SimHandleBase) -> None:
     results, statistics = Sink(dut, "results", rng), Sink(dut, "statistics", rng)
     beats = [int.from_bytes(row.tobytes(), "little") for row in job["sums"]]
     accepted, left, reported, nans, overflows = [], [], [], [], []
-    dut.reseeding.value = 0
+    reseeding, saw_nan, saw_overflow = (getattr(dut, name) for name in ("reseeding", "saw_nan", "saw_overflow"))
+    reseeding.value = 0
     await reset(dut)
     for index, count in enumerate(job["beats"].tolist()):
         if job["reset"][index]:
@@ -34,8 +35,8 @@ async def outputs(dut: SimHandleBase) -> None:
             assert not (results.offered or statistics.offered), "reset leaves something on offer"
         for value in job["reseeding"][index].tolist():
             async with Cycle(dut):
-                dut.reseeding.value = value
-        dut.reseeding.value = 0
+                reseeding.value = value
+        reseeding.value = 0
         for name in ("factor", "offset"):
             if hasattr(dut, name):
                 getattr(dut, name).value = int(job[name][index]) & 0xFFFFFFFF
@@ -52,8 +53,8 @@ async def outputs(dut: SimHandleBase) -> None:
                 statistics.drive()
                 await settle()
                 went_in, came_out, told = source.sample(), results.sample(), statistics.sample()
-                seen_nan += int(dut.saw_nan.value)
-                seen_overflow += int(dut.saw_overflow.value)
+                seen_nan += int(saw_nan.value)
+                seen_overflow += int(saw_overflow.value)
             source.release()
             accepted += [cycle] * went_in
             left += [cycle] * came_out
