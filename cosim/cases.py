@@ -1,5 +1,7 @@
 """Stimuli that reach the corners of floating-point sums: every one is drawn, none is typed in."""
 
+from typing import Any
+
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -7,10 +9,12 @@ from numpy.typing import NDArray
 from quaver.cosim.array_runs import GemmCase
 from quaver.cosim.exact_cases import add_product, as_terms, beside_products, exact_sums
 from quaver.golden import Accumulator, Format, Machine, accumulate, chunk_addend, decode, encode, mac
+from quaver.golden.exact_register import ExactRegister
 from quaver.golden.exact_sums import add_exactly
 from quaver.golden.mac import round_sum
 
-Codes = NDArray[np.int64]
+Codes = NDArray[Any]
+"""Codes; those of exact sums are Python's integers."""
 
 
 def corners(fmt: Format) -> Codes:
@@ -78,35 +82,35 @@ def mac_cases(rng: Generator, machine: Machine, count: int) -> dict[str, Codes]:
 
 def inner_sums(rng: Generator, machine: Machine, count: int) -> Codes:
     """Codes of `count` inner sums of any size."""
-    register = machine.exact_register
-    return sums(rng, machine.inner.format, count) if register is None else exact_sums(rng, register, count)
+    code = machine.inner_code
+    return exact_sums(rng, code, count) if isinstance(code, ExactRegister) else sums(rng, code, count)
 
 
 def beside_macs(rng: Generator, machine: Machine, a: Codes, b: Codes, a_format: Format, b_format: Format) -> Codes:
     """Codes of inner sums close to the products of `a` and `b`; exact ones close to what cancels them."""
-    register = machine.exact_register
-    if register is not None:
-        return beside_products(rng, register, decode(a, a_format), decode(b, b_format))
-    fmt = machine.inner.format
+    fmt = machine.inner_code
+    if isinstance(fmt, ExactRegister):
+        return beside_products(rng, fmt, decode(a, a_format), decode(b, b_format))
     near = mac(0, a, b, a_format=a_format, b_format=b_format, accumulator=Accumulator(format=fmt))
     return beside(rng, near.astype(np.int64), fmt)
 
 
 def add_products(cases: dict[str, Codes], a_format: Format, b_format: Format, machine: Machine) -> Codes:
     """What the definition makes of `mac_cases` of one pair of formats."""
-    a, b, codes, register = cases["a"], cases["b"], cases["sum"], machine.exact_register
-    if register is not None:
-        return add_product(register, codes, decode(a, a_format), decode(b, b_format))
-    words = cases.get("word")
-    return mac(codes, a, b, a_format=a_format, b_format=b_format, accumulator=machine.inner, words=words)
+    a, b, codes, inner = cases["a"], cases["b"], cases["sum"], machine.inner
+    if isinstance(inner, Accumulator):
+        formats = {"a_format": a_format, "b_format": b_format}
+        return mac(codes, a, b, **formats, accumulator=inner, words=cases.get("word"))
+    assert machine.exact_register is not None
+    return add_product(machine.exact_register, codes, decode(a, a_format), decode(b, b_format))
 
 
 def join_chunks(y: Codes, chunks: Codes, machine: Machine, outer: Accumulator, words: Codes | None = None) -> Codes:
     """What the definition makes of outer sums `y` and codes of `machine`'s chunk sums."""
-    register = machine.exact_register
-    if register is None:
-        return accumulate(y, chunk_addend(chunks, machine.inner.format), outer, words)
-    return round_sum(add_exactly([decode(y, outer.format), *as_terms(register, chunks)]), outer, words)
+    code = machine.inner_code
+    if isinstance(code, ExactRegister):
+        return round_sum(add_exactly([decode(y, outer.format), *as_terms(code, chunks)]), outer, words)
+    return accumulate(y, chunk_addend(chunks, code), outer, words)
 
 
 def outer_cases(rng: Generator, machine: Machine, count: int) -> dict[str, Codes]:
