@@ -34,7 +34,7 @@ def axi_stream(width: int, *, keep: bool = False) -> wiring.Signature:
 def generator_groups(machine: Machine) -> tuple[tuple[int, int], ...]:
     """First number and count of each group of the machine's generators, in the order in which they are re-seeded."""
     return (
-        (0, machine.rows if machine.inner.rounding.stochastic else 0),
+        (0, machine.rows if machine.inner_rounding.stochastic else 0),
         (OUTER_GENERATORS, machine.columns * machine.segments if machine.outer.rounding.stochastic else 0),
         (OUTPUT_GENERATORS, machine.columns if machine.output_random_bits else 0),
     )
