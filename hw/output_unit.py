@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from quaver.golden import Format, seed_of
 from quaver.golden.errors import check_range
 from quaver.golden.lfsr import OUTPUT_GENERATORS
-from quaver.golden.machine import OUTPUT_LATENCY, RANDOM_BITS_MAX
+from quaver.golden.machine import OUTPUT_LATENCY
+from quaver.golden.machine_checks import RANDOM_BITS_MAX
 from quaver.golden.output import LOG2_NONE
 from quaver.hw.decoder import unpack
 from quaver.hw.design import place
@@ -101,7 +102,7 @@ class OutputUnit(wiring.Component):
     statistics:
         Stream of `STATISTICS`, one for each beat with `report`.
     reseeding:
-        A generator starts anew; no beat may be accepted in this cycle.
+        A generator starts anew; no beat may be in the unit, nor be accepted in this cycle.
     saw_nan, saw_overflow:
         For one cycle: the beat that is being counted has a NaN, an overflow.
 
