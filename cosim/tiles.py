@@ -74,8 +74,8 @@ def _feed_steps(
     machine: Machine, a: NDArray, b: NDArray, a_format: int, b_format: int
 ) -> Iterator[tuple[Beats, Beats]]:
     """Weights and activations of all k steps of an output tile of an output-stationary array."""
-    codes = _padded(a, (machine.block_rows, len(b))).reshape(machine.rows, machine.interleave, len(b))
-    codes = codes.transpose(2, 1, 0).reshape(-1, machine.rows)
+    slots = _padded(a, (machine.block_rows, len(b))).reshape(machine.rows, machine.interleave, len(b))
+    codes = slots.transpose(2, 1, 0).reshape(-1, machine.rows)
     step = np.repeat(np.arange(len(b)), machine.interleave)
     place = {"rows": len(a), "first": step == 0, "last": step == len(b) - 1}
     yield (
