@@ -175,9 +175,9 @@ class OutputUnit(wiring.Component):
 
         # Count: the statistics follow the results, at the same pace.
         with m.If(advance):
-            total = reduce_tallies(m, [lane.tally for lane in lanes])
+            tally = reduce_tallies(m, [lane.tally for lane in lanes])
             reports = delay(m, entered & beat.report, registers + reduction_latency(self.lanes), "reports")
-        self._report(m, platform, total, reports, advance)
+        self._report(m, platform, tally, reports, advance)
         m.d.comb += [
             blocked.eq(reports & self.statistics.valid & ~self.statistics.ready),
             advance.eq((~results.valid | results.ready) & ~blocked),
