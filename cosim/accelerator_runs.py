@@ -13,7 +13,7 @@ from quaver.golden.commands import Command, Matmul
 from quaver.host import beats
 
 Step = tuple[str, tuple[Any, ...], dict[str, Any]]
-KINDS = {"Matmul": "matmul", "Reseed": "reseed"}
+KINDS = {"Matmul": "matmul", "Reseed": "reseed", "Update": "update"}
 
 
 class Work(NamedTuple):
@@ -22,6 +22,8 @@ class Work(NamedTuple):
     command: Command
     a: NDArray | None = None
     b: NDArray | None = None
+    elements: NDArray | None = None
+    """Of an update: weights, velocities and gradients, shape (3, beats, lanes)."""
 
 
 @dataclass
@@ -44,6 +46,8 @@ class Play:
 
     def send_operands(self, work: Work) -> None:
         """Send the packets of a command's operands."""
+        if work.elements is not None:
+            self.send("u", beats.update_packet(self.machine, work.elements))
         if isinstance(work.command, Matmul):
             machine = self.machine.exchanged if self.machine.dataflow == "is" else self.machine
             if work.a is not None:
@@ -55,8 +59,8 @@ class Play:
         """Queue a command, `patient`: when there is room."""
         return self.do("issue" if patient else "push", KINDS[type(command).__name__], **asdict(command))
 
-    def run(self, model: Model, *, seed: int = 0, timeout: int = 100_000) -> tuple[list[Any], list[bytes]]:
-        """Play the script on a model of the machine's accelerator: each step's value, and the packets of results."""
+    def run(self, model: Model, *, seed: int = 0, timeout: int = 100_000) -> "Played":
+        """Play the script on a model of the machine's accelerator."""
         record = model.run(
             "bench_accelerator",
             {
@@ -68,8 +72,21 @@ class Play:
                 "timeout": timeout,
             },
         )
-        ends = np.cumsum(record["lengths"]).tolist()
-        everything = record["results"].tobytes()
-        return json.loads(str(record["log"])), [
-            everything[start:end] for start, end in zip([0, *ends], ends, strict=False)
-        ]
+        results, updated = (_packets(record[name], record[f"{name}_lengths"]) for name in ("results", "updated"))
+        return Played(json.loads(str(record["log"])), results, updated)
+
+
+class Played(NamedTuple):
+    """What a script found out."""
+
+    log: list[Any]
+    """The value of each step."""
+    results: list[bytes]
+    """Packets of results."""
+    updated: list[bytes]
+    """Packets of updated weights and velocities."""
+
+
+def _packets(everything: NDArray[np.uint8], lengths: NDArray[np.int64]) -> list[bytes]:
+    ends = np.cumsum(lengths).tolist()
+    return [everything[start:end].tobytes() for start, end in zip([0, *ends], ends, strict=False)]

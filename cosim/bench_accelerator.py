@@ -24,13 +24,13 @@ from cocotbext.axi import (
 
 from quaver.cosim.job import load_job, save_record
 from quaver.golden import Machine
-from quaver.golden.commands import Matmul, Reseed
+from quaver.golden.commands import Matmul, Reseed, Update
 from quaver.host.driver import Driver, Refused
 
 WORD = 4
 PERIOD = 2
 """Of the clock, in nanoseconds."""
-KINDS = {"matmul": Matmul, "reseed": Reseed}
+KINDS = {"matmul": Matmul, "reseed": Reseed, "update": Update}
 
 
 class LiteBus:
@@ -59,11 +59,17 @@ class Testbench:
         clock, reset = dut.aclk, dut.aresetn
         cocotb.start_soon(Clock(clock, PERIOD, "ns").start())
         lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), clock, reset, reset_active_level=False)
-        self.a, self.b = (
-            AxiStreamSource(AxiStreamBus.from_prefix(dut, f"s_axis_{port}"), clock, reset, reset_active_level=False)
-            for port in "ab"
-        )
-        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), clock, reset, reset_active_level=False)
+        updates = machine.update_lanes > 0
+        self.sources = {
+            port: AxiStreamSource(
+                AxiStreamBus.from_prefix(dut, f"s_axis_{port}"), clock, reset, reset_active_level=False
+            )
+            for port in ("abu" if updates else "ab")
+        }
+        self.sinks = {
+            name: AxiStreamSink(AxiStreamBus.from_prefix(dut, prefix), clock, reset, reset_active_level=False)
+            for name, prefix in (("results", "m_axis"), ("updated", "m_axis_u"))[: 1 + updates]
+        }
         self._lite = [
             lite.write_if.aw_channel,
             lite.write_if.w_channel,
@@ -71,7 +77,7 @@ class Testbench:
             lite.read_if.ar_channel,
             lite.read_if.r_channel,
         ]
-        for end in (lite, self.a, self.b, self.sink):
+        for end in (lite, *self.sources.values(), *self.sinks.values()):
             for part in (end, *(getattr(end, name) for name in ("write_if", "read_if") if hasattr(end, name))):
                 if hasattr(part, "log"):
                     part.log.setLevel("WARNING")
@@ -86,7 +92,9 @@ class Testbench:
 
     def hesitate(self, a: float, b: float, results: float, registers: float) -> None:
         """Probability with which each of the ends idles or is not ready in a cycle."""
-        for end, probability in ((self.a, a), (self.b, b), (self.sink, results), *((c, registers) for c in self._lite)):
+        probabilities = {"a": a, "b": b, "u": a, "results": results, "updated": results}
+        ends = [(end, probabilities[name]) for name, end in (self.sources | self.sinks).items()]
+        for end, probability in (*ends, *((channel, registers) for channel in self._lite)):
             if probability:
                 end.set_pause_generator(self._pauses(probability))
             else:
@@ -102,7 +110,7 @@ class Script:
 
     def __init__(self, testbench: Testbench, packets: list[bytes]) -> None:
         self._bench, self._packets = testbench, packets
-        self.received: list[bytes] = []
+        self.received: dict[str, list[bytes]] = {"results": [], "updated": []}
 
     async def reset(self) -> None:
         """The reset port, for three cycles; what was to be sent is forgotten."""
@@ -115,7 +123,7 @@ class Script:
     async def send(self, port: str, index: int) -> None:
         """Queue packet number `index` for a port; an empty one is none."""
         if self._packets[index]:
-            getattr(self._bench, port).send_nowait(AxiStreamFrame(self._packets[index]))
+            self._bench.sources[port].send_nowait(AxiStreamFrame(self._packets[index]))
 
     async def issue(self, kind: str, **members: int) -> bool:
         """Queue a command when there is room; whether the machine took it."""
@@ -196,19 +204,19 @@ class Script:
             assert get_sim_time("ns") - start < PERIOD * self._bench.timeout, "the machine hangs"
         return report
 
-    async def results(self) -> int:
-        """Take the packets of results that have come; how many they are."""
-        count = 0
-        while not self._bench.sink.empty():
-            self.received.append(bytes(self._bench.sink.recv_nowait().tdata))
+    async def take(self, name: str) -> int:
+        """Take the packets that have come to a sink, `results` or `updated`; how many they are."""
+        count, sink = 0, self._bench.sinks.get(name)
+        while sink is not None and not sink.empty():
+            self.received[name].append(bytes(sink.recv_nowait().tdata))
             count += 1
         return count
 
     async def quiet(self, count: int) -> bool:
         """Let time pass; whether nothing came, nothing waits to be sent, and nothing is half received."""
         await ClockCycles(self._bench.dut.aclk, count)
-        bench = self._bench
-        return bench.sink.empty() and bench.sink.idle() and bench.a.idle() and bench.b.idle()
+        sources, sinks = self._bench.sources.values(), self._bench.sinks.values()
+        return all(source.idle() for source in sources) and all(sink.empty() and sink.idle() for sink in sinks)
 
     async def _granted(self, access: Coroutine[None, None, None]) -> bool:
         try:
@@ -224,7 +232,7 @@ async def play(dut: SimHandleBase) -> None:
 
     The job has `machine` and `script`, JSON: a machine's table, and a list of steps, each the name of a method of
     `Script` and its arguments; `packets`, the bytes of all packets, and `lengths`, how long each one is; `seed`, of the
-    hesitations; `timeout` in cycles.  The record has `log`, JSON, a value per step, and the results' packets likewise.
+    hesitations; `timeout` in cycles.  The record has `log`, JSON, a value per step, and the packets of `results` and `updated` likewise.
     """
     job = load_job()
     machine = Machine.from_dict(json.loads(str(job["machine"])))
@@ -237,6 +245,6 @@ async def play(dut: SimHandleBase) -> None:
         log.append(await getattr(script, name)(*arguments, **members))
     save_record(
         log=json.dumps(log),
-        results=np.frombuffer(b"".join(script.received), np.uint8),
-        lengths=np.array([len(packet) for packet in script.received], np.int64),
+        **{name: np.frombuffer(b"".join(packets), np.uint8) for name, packets in script.received.items()},
+        **{f"{name}_lengths": np.array([*map(len, packets)], np.int64) for name, packets in script.received.items()},
     )

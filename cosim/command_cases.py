@@ -8,13 +8,17 @@ from quaver.cosim.accelerator_runs import Work
 from quaver.cosim.cases import operand
 from quaver.golden import Machine, Matmul, Reseed
 from quaver.golden.accelerator import beats
+from quaver.golden.commands import Update
 
 ROWS, TILES = 12, 3
 """Largest of a random command, unless the machine's are smaller."""
 
 
-def command_sequence(rng: np.random.Generator, machine: Machine, length: int, *, reseeds: bool = True) -> list[Work]:
-    """`length` commands for the ports of `machine` that it takes one after the other, results at their end."""
+def command_sequence(rng: np.random.Generator, machine: Machine, length: int, *, others: bool = True) -> list[Work]:
+    """`length` commands for the ports of `machine` that it takes one after the other, results at their end.
+
+    `others`: multiplications are mixed with re-seedings and updates of weights.
+    """
     port = machine.exchanged if machine.dataflow == "is" else machine
     work: list[Work] = []
     chained: Matmul | None = None
@@ -22,12 +26,15 @@ def command_sequence(rng: np.random.Generator, machine: Machine, length: int, *,
     while len(work) < length:
         final = len(work) == length - 1
         draw = rng.random()
-        if draw < 0.05 and reseeds and not final:
+        if draw < 0.05 and others and not final:
             work.append(Work(Reseed(seed=int(rng.integers(1 << 32)))))
             chained = None
             continue
         if draw < 0.12 and not final:
             work.append(Work(_empty(rng, port)))
+            continue
+        if draw < 0.25 and port.update_lanes and others and not final:
+            work.append(_update(rng, port))
             continue
         command = _command(rng, port, chained, kept, final)
         products = (command.tiles - 1) * port.block_products + command.depth
@@ -74,6 +81,14 @@ def _command(
             command = replace(command, first=True)
     keep = not final and maybe(0.3) and beats(port, command) <= port.scratchpad_depth
     return replace(command, keep=keep, report=command.report and command.last)
+
+
+def _update(rng: np.random.Generator, port: Machine) -> Work:
+    fmt, count = port.update.format, int(rng.integers(0, ROWS))
+    scalars = operand(rng, fmt, (3,)).tolist()
+    elements = operand(rng, fmt, (3, count, port.update_lanes)) if count else None
+    command = Update(beats=count, **dict(zip(("rate", "momentum", "decay"), scalars, strict=True)))
+    return Work(command, elements=elements)
 
 
 def _empty(rng: np.random.Generator, port: Machine) -> Matmul:

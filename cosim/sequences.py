@@ -33,6 +33,7 @@ class _Places(NamedTuple):
 
     issued: list[int]
     packets: int
+    updates: int
     quiet: int
     status: int
     completed: int
@@ -44,9 +45,9 @@ def check_sequences(model: Model, machine: Machine, cases: list[SequenceCase], s
     """Sequences on a model of `Accelerator(machine)`: results, reports, states, and cycles where they are stated."""
     play = Play(machine)
     places = [_play(play, case) for case in cases]
-    log, packets = play.run(model, seed=seed)
+    log, results, updated = play.run(model, seed=seed)
     found, expected = _Findings(machine), Accelerator(machine)
-    remaining, completed = iter(packets), 0
+    remaining, moved, completed = iter(results), iter(updated), 0
     for number, (case, at) in enumerate(zip(cases, places, strict=True)):
         if case.reset:
             expected, completed = Accelerator(machine), 0
@@ -54,6 +55,7 @@ def check_sequences(model: Model, machine: Machine, cases: list[SequenceCase], s
         outcomes = [(work.command, expected.run(*work)) for work in case.work]
         found.number = number
         found.take_results(outcomes, [next(remaining) for _ in range(log[at.packets])])
+        found.take_updates([outcome for _, outcome in outcomes], [next(moved) for _ in range(log[at.updates])])
         found.take_reports(outcomes, [log[i] for i in at.reports])
         found.take_state(
             {"commands taken": all(log[i] for i in at.issued), "quiet at the end": log[at.quiet]},
@@ -84,7 +86,8 @@ def _play(play: Play, case: SequenceCase) -> _Places:
     play.do("idle")
     return _Places(
         issued=issued,
-        packets=play.do("results"),
+        packets=play.do("take", "results"),
+        updates=play.do("take", "updated"),
         quiet=play.do("quiet", play.machine.latency + 50),
         status=play.do("status"),
         completed=play.do("completed"),
@@ -98,7 +101,7 @@ def _status(outcomes: list[Results]) -> list[str]:
     statistics = [outcome.statistics for outcome in outcomes if outcome.statistics]
     bits = {
         "done": bool(outcomes),
-        "nan": any(part.nans for part in statistics),
+        "nan": any(outcome.nan for outcome in outcomes),
         "overflow": any(part.overflows for part in statistics),
     }
     return sorted(name for name, on in bits.items() if on)
@@ -110,7 +113,7 @@ class _Findings:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine.exchanged if machine.dataflow == "is" else machine
         self.number = 0
-        names = ("results", "reports", "states at the end", "sequence cycles")
+        names = ("results", "updates", "reports", "states at the end", "sequence cycles")
         self._compared: dict[str, list[tuple[bool, str]]] = {name: [] for name in names}
 
     def _compare(self, name: str, got: object, expected: object, what: str) -> None:
@@ -129,6 +132,21 @@ class _Findings:
                 what = f"y[{row}, {column}] of {command}"
                 self._compare("results", got[row, column], code, what)
         self._compare("states at the end", len(packets), len(results), "packets of results")
+
+    def take_updates(self, outcomes: list[Results], packets: list[bytes]) -> None:
+        """Packets of updated weights and velocities, one for each update."""
+        updates = [outcome for outcome in outcomes if outcome.weights is not None]
+        for outcome, packet in zip(updates, packets, strict=False):
+            weights, velocities = beats.updated(self.machine, packet)
+            for name, got, expected in (
+                ("weight", weights, outcome.weights),
+                ("velocity", velocities, outcome.velocities),
+            ):
+                assert expected is not None
+                self._compare("updates", got.shape, expected.shape, "shape of an update")
+                for (beat, lane), code in np.ndenumerate(expected if got.shape == expected.shape else ()):
+                    self._compare("updates", got[beat, lane], code, f"{name} of beat {beat}, lane {lane}")
+        self._compare("states at the end", len(packets), len(updates), "packets of updates")
 
     def take_reports(self, outcomes: list[tuple[Command, Results]], got: list[dict[str, int]]) -> None:
         """Reports, one for each command that asks for one."""

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden.array_words import Issued, array_words, issued_by
-from quaver.golden.commands import Command, Matmul, Reseed
+from quaver.golden.commands import Command, Matmul, Reseed, Update
 from quaver.golden.formats import as_codes
 from quaver.golden.gemm import gemm
-from quaver.golden.lane_words import LaneWords
+from quaver.golden.lane_words import LaneWords, words_of
+from quaver.golden.lfsr import UPDATE_GENERATORS
+from quaver.golden.mac import mac
 from quaver.golden.machine import Machine
 from quaver.golden.output import OutputStatistics, output
 from quaver.golden.rounding import RNE, sr
@@ -28,6 +30,12 @@ class Results(NamedTuple):
     """Of its sums."""
     report: OutputStatistics | None = None
     """Statistics since the last report, where the command asks for one."""
+    weights: Codes | None = None
+    """Of an update: the weights after the step, shape (beats, lanes)."""
+    velocities: Codes | None = None
+    """Of an update: the velocities after the step, likewise."""
+    nan: bool = False
+    """Whether a sum or an updated weight is NaN."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +66,15 @@ class Accelerator:
         self.machine = replace(self.machine, seed=seed)
         self._issued = Issued()
         self._lanes = LaneWords(lanes=self.machine.columns, seed=seed)
+        self._update_lanes = LaneWords(lanes=max(1, self.machine.update_lanes), generators=UPDATE_GENERATORS, seed=seed)
         self._chain: _Chain | None = None
 
     def refusal(self, command: Command) -> str | None:
         """Why the machine drops a command as malformed, in one line that names the field; None if it does not."""
         machine = self.machine
-        if isinstance(command, Reseed) or command.empty:
+        if isinstance(command, Update) and not machine.update_lanes:
+            return "update must be of a machine with update_lanes"
+        if not isinstance(command, Matmul) or command.empty:
             return None
         limits = [
             ("rows", command.rows, 1, machine.block_rows),
@@ -94,13 +105,21 @@ class Accelerator:
                     return f"{field} must be {before} as in the command before, which keeps its beats, not {value}"
         return None
 
-    def run(self, command: Command, a: ArrayLike | None = None, b: ArrayLike | None = None) -> Results:
+    def run(
+        self,
+        command: Command,
+        a: ArrayLike | None = None,
+        b: ArrayLike | None = None,
+        elements: ArrayLike | None = None,
+    ) -> Results:
         """Execute one command.
 
         Parameters
         ----------
         a, b:
             Codes of shape (rows, products) and (products, columns); `a` is None where the command before keeps its own.
+        elements:
+            Of an update: codes of weights, velocities and gradients, shape (3, beats, lanes).
 
         Raises
         ------
@@ -115,6 +134,8 @@ class Accelerator:
             return Results()
         if command.empty:
             return Results()
+        if isinstance(command, Update):
+            return self._update(command, np.asarray(elements))
         a, b = self._operands(command, a, b)
         chain = self._extended(command, a, b)
         self._advance(command)
@@ -123,6 +144,23 @@ class Accelerator:
             return Results()
         self._chain = None
         return self._output(command, chain)
+
+    def _update(self, command: Update, elements: Codes) -> Results:
+        machine, kept = self.machine, self.machine.update
+        shape = (3, command.beats, machine.update_lanes)
+        if elements.shape != shape:
+            raise ValueError(f"elements must be of shape {shape}, not {elements.shape}")
+        w, v, g = as_codes(elements, kept.format)
+
+        def axpy(stage: int, alpha: int, x: Codes, y: Codes) -> Codes:
+            words = words_of(self._update_lanes.stage(stage), x.shape, kept.rounding)
+            return mac(y, alpha, x, a_format=kept.format, b_format=kept.format, accumulator=kept, words=words)
+
+        g = axpy(0, command.decay, w, g)
+        v = axpy(1, command.momentum, v, g)
+        w = axpy(2, command.rate ^ kept.format.sign_mask, v, w)
+        self._update_lanes = self._update_lanes.after(w.size)
+        return Results(weights=w, velocities=v, nan=bool((w == kept.format.nan_code).any()))
 
     def _operands(self, command: Matmul, a: ArrayLike | None, b: ArrayLike | None) -> tuple[Codes, Codes]:
         machine = self.machine
@@ -192,7 +230,7 @@ class Accelerator:
         )
         gathered = self._statistics + statistics
         self._statistics = OutputStatistics() if command.report else gathered
-        return Results(codes, statistics, gathered if command.report else None)
+        return Results(codes, statistics, gathered if command.report else None, nan=statistics.nans > 0)
 
 
 def beats(machine: Machine, command: Matmul) -> int:

@@ -85,4 +85,28 @@ class Reseed:
         check_range("seed", self.seed, 0, (1 << 32) - 1)
 
 
-Command = Matmul | Reseed
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """One step of stochastic gradient descent on `beats` rows of lanes (see `quaver.golden.Sgd`)."""
+
+    beats: int
+    """Rows of lanes; none: nothing to do."""
+    rate: int
+    """Learning rate, a code of the format of `Machine.update`; so are the others."""
+    momentum: int
+    """What is kept of the velocity."""
+    decay: int
+    """Factor of the weights in the gradient."""
+
+    def __post_init__(self) -> None:
+        check_range("beats", self.beats, 0, TILES_MAX)
+        for field in ("rate", "momentum", "decay"):
+            check_range(field, getattr(self, field), 0, (1 << 16) - 1)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.beats
+
+
+Command = Matmul | Reseed | Update

@@ -67,6 +67,27 @@ def b_packet(machine: Machine, command: Matmul, b: Codes) -> Packet:
     return _packed(_padded(lanes, (len(lanes), b_lanes(machine))), width)
 
 
+def update_bytes(machine: Machine) -> int:
+    """Bytes of a third of a beat of a weight update: one code in each of its lanes."""
+    return machine.update_lanes * lane_bytes((machine.update.format,))
+
+
+def update_packet(machine: Machine, elements: Codes) -> Packet:
+    """Codes of weights, velocities and gradients, shape (3, beats, lanes), as beats of shape (beats, bytes).
+
+    A beat has the weights' lanes lowest, then the velocities', then the gradients'.
+    """
+    beats = elements.transpose(1, 0, 2).reshape(elements.shape[1], -1)
+    return _packed(beats, lane_bytes((machine.update.format,)))
+
+
+def updated(machine: Machine, packet: bytes) -> Codes:
+    """Codes of weights and velocities, shape (2, beats, lanes), from a packet of an update's results."""
+    width = lane_bytes((machine.update.format,))
+    parts = np.frombuffer(packet, np.uint8).reshape(-1, 2, machine.update_lanes, width).astype(np.int64)
+    return (parts @ (1 << 8 * np.arange(width, dtype=np.int64))).transpose(1, 0, 2)
+
+
 def results(machine: Machine, command: Matmul, packet: bytes) -> Codes:
     """Codes of shape (rows, columns) from a packet of results without its null bytes.
 

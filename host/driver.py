@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Protocol
 
 from quaver.golden import Machine
-from quaver.golden.commands import Command, Matmul, Reseed
+from quaver.golden.commands import Command, Matmul, Reseed, Update
 from quaver.golden.output import OutputStatistics
 from quaver.host.registers import COUNTERS, IDENTITY, INTERFACE, OPCODES, REPORT, STATUS_BITS, Register, register_map
 
@@ -137,7 +137,17 @@ def command_words(registers: dict[str, Register], command: Command) -> dict[str,
     issue = registers["COMMAND_ISSUE"]
     if isinstance(command, Reseed):
         return {"COMMAND_ROWS": command.seed, issue.name: issue["opcode"].put(OPCODES["reseed"])}
-    return _matmul_words(registers, command)
+    return _update_words(registers, command) if isinstance(command, Update) else _matmul_words(registers, command)
+
+
+def _update_words(registers: dict[str, Register], command: Update) -> dict[str, int]:
+    shape, issue = registers["COMMAND_SHAPE"], registers["COMMAND_ISSUE"]
+    return {
+        "COMMAND_ROWS": command.beats,
+        "COMMAND_TILES": command.rate,
+        "COMMAND_SHAPE": shape["columns"].put(command.momentum) | shape["depth"].put(command.decay),
+        issue.name: issue["opcode"].put(OPCODES["update"]),
+    }
 
 
 def _matmul_words(registers: dict[str, Register], command: Matmul) -> dict[str, int]:

@@ -67,9 +67,11 @@ STATUS_BITS = {
     "refused": "a command was written to a full queue and lost",
     "a_short": "a packet of `s_axis_a` ended before its command did (stream underrun); zeros took its place",
     "b_short": "a packet of `s_axis_b` ended before its command did (stream underrun); zeros took its place",
+    "u_short": "a packet of `s_axis_u` ended before its command did (stream underrun); zeros took its place",
     "a_long": "a packet of `s_axis_a` went on after its command's last beat; the rest was dropped",
     "b_long": "a packet of `s_axis_b` went on after its command's last beat; the rest was dropped",
-    "nan": "a result was NaN",
+    "u_long": "a packet of `s_axis_u` went on after its command's last beat; the rest was dropped",
+    "nan": "a sum or an updated weight was NaN",
     "overflow": "a finite result was too large for its format",
 }
 """Sticky bits of `STATUS`, in their order from bit 0; bit i of `INTERRUPT` enables bit i."""
@@ -130,6 +132,7 @@ def _identity(machine: Machine) -> list[Register]:
         _word("BLOCK", 0x018, machine.block_rows, "Largest `rows` of a command."),
         _word("SCRATCHPAD", 0x01C, machine.scratchpad_depth, "Beats of the a operand that the scratchpad holds."),
         _word("QUEUE", 0x020, machine.queue_depth, "Commands that the queue holds."),
+        _word("UPDATE", 0x028, machine.update_lanes, "Lanes of the weight-update unit."),
         _word(
             "FORMATS",
             0x024,
@@ -190,12 +193,14 @@ def _command() -> list[Register]:
             access="rw",
             doc="Rows of the a operand; of a re-seeding: the seed; of an update: its beats.",
         ),
-        Register(name="COMMAND_TILES", offset=0x084, access="rw", doc="Tiles of products."),
+        Register(
+            name="COMMAND_TILES", offset=0x084, access="rw", doc="Tiles of products; of an update: the learning rate."
+        ),
         Register(
             name="COMMAND_SHAPE",
             offset=0x088,
             access="rw",
-            doc="The rest of the shape.",
+            doc="The rest of the shape; of an update: momentum, and above it the weight decay.",
             fields=(
                 Field(name="columns", low=0, width=16, doc="columns of the b operand"),
                 Field(name="depth", low=16, width=16, doc="products in the last tile"),

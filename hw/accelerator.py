@@ -5,10 +5,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Machine
-from quaver.host.beats import a_bytes, b_bytes, result_bytes
 from quaver.hw.control import AXI_LITE, ControlRegisters
-from quaver.hw.core import Core, axi_stream
+from quaver.hw.core import Core, streams
 from quaver.hw.design import place
+
+
+PORTS = {"a": "s_axis_a", "b": "s_axis_b", "results": "m_axis", "elements": "s_axis_u", "updated": "m_axis_u"}
+"""Names of the streams of `Core` at the top."""
 
 
 class Accelerator(wiring.Component):
@@ -26,16 +29,14 @@ class Accelerator(wiring.Component):
         AXI4-Stream: operands, one packet per command, as `quaver.host.beats` lays them out.
     m_axis_*:
         AXI4-Stream: results, one packet per command that has any; `tkeep` marks the lanes of the command's columns.
+    s_axis_u_*, m_axis_u_*:
+        AXI4-Stream: elements of weight updates, and what they become; of machines with `update_lanes`.
     """
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self._interfaces = {
-            "s_axil": In(AXI_LITE),
-            "s_axis_a": In(axi_stream(a_bytes(machine))),
-            "s_axis_b": In(axi_stream(b_bytes(machine))),
-            "m_axis": Out(axi_stream(result_bytes(machine), keep=True)),
-        }
+        self._interfaces = {"s_axil": In(AXI_LITE)}
+        self._interfaces |= {PORTS[name]: member for name, member in streams(machine).items()}
         # Flat, because tools know AXI by the names of its signals.
         flat = {
             f"{port}_{name}": member
@@ -47,7 +48,7 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.domains.sync = ClockDomain()
-        control = place(m, platform, "control", ControlRegisters, self.machine)
+        control = place(m, platform, "registers", ControlRegisters, self.machine)
         core = place(m, platform, "core", Core, self.machine, reset=control.reset)
         m.d.comb += [
             ClockSignal().eq(self.aclk),
@@ -59,7 +60,7 @@ class Accelerator(wiring.Component):
                 for name in ("refused", "free", "busy", "done", "events", "counted", "report", "reports")
             ),
         ]
-        inside = {"s_axil": control.bus, "s_axis_a": core.a, "s_axis_b": core.b, "m_axis": core.results}
+        inside = {"s_axil": control.bus, **{PORTS[name]: getattr(core, name) for name in streams(self.machine)}}
         for port, interface in self._interfaces.items():
             for name, member in interface.signature.members.items():
                 outer, inner = getattr(self, f"{port}_{name}"), getattr(inside[port], name)

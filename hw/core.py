@@ -6,9 +6,10 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Machine
-from quaver.golden.lfsr import OUTER_GENERATORS, OUTPUT_GENERATORS
-from quaver.host.beats import a_bytes, b_bytes, b_lanes, lane_bytes, result_bytes
+from quaver.golden.lfsr import OUTER_GENERATORS, OUTPUT_GENERATORS, UPDATE_GENERATORS
+from quaver.host.beats import a_bytes, b_bytes, b_lanes, lane_bytes, result_bytes, update_bytes
 from quaver.hw.array import array_class
+from quaver.hw.axi import BYTE, axi_stream
 from quaver.hw.commands import command_layout
 from quaver.hw.control import COUNTED, EVENTS, REPORT_LAYOUT
 from quaver.hw.design import place
@@ -19,16 +20,11 @@ from quaver.hw.seeder import Seeder
 from quaver.hw.sequencer import Sequencer
 from quaver.hw.streams import code_bits, has_choice, os_weight_beat
 from quaver.hw.tile_buffer import TileBuffer
+from quaver.hw.update_engine import UpdateEngine
+from quaver.hw.update_unit import STAGES
 
-BYTE = 8
 REPORTS = 4
 """Reports of statistics that wait to be read; results wait while there are more."""
-
-
-def axi_stream(width: int, *, keep: bool = False) -> wiring.Signature:
-    """An AXI4-Stream of `width` bytes, as its transmitter sees it."""
-    members = {"tdata": Out(BYTE * width), "tvalid": Out(1), "tready": In(1), "tlast": Out(1)}
-    return wiring.Signature(members | ({"tkeep": Out(width)} if keep else {}))
 
 
 def generator_groups(machine: Machine) -> tuple[tuple[int, int], ...]:
@@ -37,7 +33,23 @@ def generator_groups(machine: Machine) -> tuple[tuple[int, int], ...]:
         (0, machine.rows if machine.inner_rounding.stochastic else 0),
         (OUTER_GENERATORS, machine.columns * machine.segments if machine.outer.rounding.stochastic else 0),
         (OUTPUT_GENERATORS, machine.columns if machine.output_random_bits else 0),
+        (UPDATE_GENERATORS, STAGES * machine.update_lanes if machine.update.rounding.stochastic else 0),
     )
+
+
+def streams(machine: Machine) -> dict[str, wiring.Member]:
+    """The machine's AXI4-Streams; see `quaver.host.beats`."""
+    members = {
+        "a": In(axi_stream(a_bytes(machine))),
+        "b": In(axi_stream(b_bytes(machine))),
+        "results": Out(axi_stream(result_bytes(machine), keep=True)),
+    }
+    if machine.update_lanes:
+        members |= {
+            "elements": In(axi_stream(3 * update_bytes(machine))),
+            "updated": Out(axi_stream(2 * update_bytes(machine))),
+        }
+    return members
 
 
 class Core(wiring.Component):
@@ -48,8 +60,8 @@ class Core(wiring.Component):
 
     Members
     -------
-    a, b, results:
-        AXI4-Streams; see `quaver.host.beats`.
+    a, b, results, elements, updated:
+        The `streams`.
     command, issue, refused, hold, free, done:
         As of the sequencer; `refused` for whatever reason.
     busy:
@@ -64,9 +76,7 @@ class Core(wiring.Component):
         self.machine = machine = machine.exchanged if machine.dataflow == "is" else machine
         super().__init__(
             {
-                "a": In(axi_stream(a_bytes(machine))),
-                "b": In(axi_stream(b_bytes(machine))),
-                "results": Out(axi_stream(result_bytes(machine), keep=True)),
+                **streams(machine),
                 "command": In(command_layout()),
                 "issue": In(1),
                 "refused": Out(1),
@@ -85,6 +95,7 @@ class Core(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         machine = self.machine
+        self._weight_is_nan = Signal()
         sequencer = place(m, platform, "sequencer", Sequencer, machine)
         seeder = place(m, platform, "seeder", Seeder, generator_groups(machine))
         array = place(m, platform, "array", array_class(machine), machine)
@@ -107,6 +118,8 @@ class Core(wiring.Component):
         feeder = self._load_a(m, platform, sequencer, array)
         self._load_b(m, platform, sequencer, array)
         self._output(m, platform, sequencer, seeder, array)
+        if machine.update_lanes:
+            self._update(m, platform, sequencer, seeder)
         self._count(m, sequencer, feeder, array)
         return m
 
@@ -224,11 +237,11 @@ class Core(wiring.Component):
             unit.results.ready.eq(results.tready),
             sequencer.drained.eq(results.tvalid & results.tready & results.tlast),
             unit.reseeding.eq(seeder.reseeding),
-            self.events.nan.eq(unit.saw_nan),
+            self.events.nan.eq(unit.saw_nan | self._weight_is_nan),
             self.events.overflow.eq(unit.saw_overflow),
         ]
 
-        m.submodules.reports = reports = SyncFIFO(width=REPORT_LAYOUT.size, depth=REPORTS)
+        m.submodules.report_queue = reports = SyncFIFO(width=REPORT_LAYOUT.size, depth=REPORTS)
         report = Signal(REPORT_LAYOUT)
         m.d.comb += [
             *(getattr(report, name).eq(getattr(unit.statistics.payload, name)) for name, _ in REPORT_LAYOUT),
@@ -241,6 +254,27 @@ class Core(wiring.Component):
             reports.r_en.eq(self.next_report),
         ]
 
+    def _update(
+        self, m: Module, platform: object, sequencer: wiring.PureInterface, seeder: wiring.PureInterface
+    ) -> None:
+        """The weight update, which goes on beside the array."""
+        engine = place(m, platform, "update", UpdateEngine, self.machine)
+        _connect(m, sequencer.update_orders, engine.orders)
+        for mine, other in ((self.elements, engine.elements), (engine.updated, self.updated)):
+            m.d.comb += [
+                other.tdata.eq(mine.tdata),
+                other.tlast.eq(mine.tlast),
+                other.tvalid.eq(mine.tvalid),
+                mine.tready.eq(other.tready),
+            ]
+        m.d.comb += [
+            engine.reseeding.eq(seeder.reseeding),
+            sequencer.updated.eq(engine.orders.valid & engine.orders.ready),
+            self.events.u_short.eq(engine.short),
+            self.events.u_long.eq(engine.long),
+            self._weight_is_nan.eq(engine.nan),
+        ]
+
     def _count(
         self,
         m: Module,
@@ -251,7 +285,8 @@ class Core(wiring.Component):
         """Performance counters."""
         counted, waiting = self.counted, array.waiting
         moved = array.activations.valid & array.activations.ready
-        arrived = (self.a.tvalid & self.a.tready) | (self.b.tvalid & self.b.tready)
+        arriving = [self.a, self.b, *([self.elements] if self.machine.update_lanes else [])]
+        arrived = Cat(port.tvalid & port.tready for port in arriving).any()
         running, macs = Signal(), Signal.like(counted.macs)
         with m.If(moved):
             m.d.sync += macs.eq(feeder.products * feeder.columns)

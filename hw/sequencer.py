@@ -12,6 +12,7 @@ from quaver.hw.feeder import feed_order
 from quaver.hw.packet_loader import BEATS, ORDER, TILES
 from quaver.hw.streams import has_choice
 from quaver.hw.tile_buffer import tile_form
+from quaver.hw.update_engine import update_order
 
 
 def tile_order(machine: Machine) -> data.StructLayout:
@@ -36,10 +37,11 @@ class Sequencer(wiring.Component):
         It is not, because no machine like this one can do it; because the queue is full.
     hold:
         Queued commands wait.
-    a_orders, b_orders, feed_orders, result_orders:
+    a_orders, b_orders, feed_orders, result_orders, update_orders:
         Streams of orders.
-    fed, drained, reported:
-        The array takes the last beat of a command; the last beat of a command's results leaves; its report is there.
+    fed, drained, reported, updated:
+        The array takes the last beat of a command; the last beat of a command's results leaves; its report is there;
+        the last beat of an update leaves.
     reseed, seed, reseeded:
         Start of a re-seeding, with its seed, and its end.
     done:
@@ -62,9 +64,11 @@ class Sequencer(wiring.Component):
                 "b_orders": Out(stream.Signature(tile_order(machine))),
                 "feed_orders": Out(stream.Signature(feed_order(machine))),
                 "result_orders": Out(stream.Signature(result_order(machine))),
+                **({"update_orders": Out(stream.Signature(update_order(machine)))} if machine.update_lanes else {}),
                 "fed": In(1),
                 "drained": In(1),
                 "reported": In(1),
+                "updated": In(1),
                 "reseed": Out(1),
                 "seed": Out(32),
                 "reseeded": In(1),
@@ -82,12 +86,10 @@ class Sequencer(wiring.Component):
         entry_shape = data.StructLayout({"command": command_layout(), "empty": 1, "reread": 1})
         queue = self._queue(m, "queue", entry_shape.size)
         entry, head = Signal(entry_shape), Signal(entry_shape)
-        matmul = command.opcode == OPCODES["matmul"]
-        empty = ~command.rows.any() | ~command.tiles.any() | ~command.columns.any()
         m.d.comb += [
             self.refused.eq(self.issue & ~self.malformed & ~queue.w_rdy),
             entry.command.eq(command),
-            entry.empty.eq(matmul & empty),
+            entry.empty.eq(self._is_empty(command)),
             entry.reread.eq(reread),
             queue.w_data.eq(entry),
             queue.w_en.eq(self.issue & ~self.malformed),
@@ -106,8 +108,9 @@ class Sequencer(wiring.Component):
 
         chained, kept = Signal(), Signal()
         previous = Signal(command_layout())
-        matmul, reseed = command.opcode == OPCODES["matmul"], command.opcode == OPCODES["reseed"]
-        empty = ~command.rows.any() | ~command.tiles.any() | ~command.columns.any()
+        matmul, reseed, update = (command.opcode == OPCODES[name] for name in ("matmul", "reseed", "update"))
+        empty = self._is_empty(command)
+        updates = (command.rows < 1 << TILES) & (machine.update_lanes > 0)
         alike = ("rows", "columns", "a_format", "b_format")
         differs = Value.cast(0)
         for name in alike:
@@ -130,13 +133,13 @@ class Sequencer(wiring.Component):
         )
         good = Signal()
         m.d.comb += [
-            good.eq((matmul & (empty | ~wrong)) | reseed),
+            good.eq((matmul & (empty | ~wrong)) | reseed | (update & updates)),
             self.malformed.eq(self.issue & ~good),
         ]
         with m.If(self.issue & good & ~self.refused):
             with m.If(reseed):
                 m.d.sync += chained.eq(0)
-            with m.Elif(~empty):
+            with m.Elif(matmul & ~empty):
                 m.d.sync += [previous.eq(command), chained.eq(~command.last), kept.eq(command.keep)]
         return kept
 
@@ -148,7 +151,9 @@ class Sequencer(wiring.Component):
             "feed": (self.feed_orders, self._feed_order(m, command)),
             "result": (self.result_orders, self._result_order(m, command)),
         }
-        ending_shape = data.StructLayout({"empty": 1, "last": 1, "report": 1})
+        if machine.update_lanes:
+            orders["update"] = (self.update_orders, self._update_order(m, command))
+        ending_shape = data.StructLayout({"empty": 1, "update": 1, "last": 1, "report": 1})
         endings = self._queue(m, "endings", ending_shape.size)
         queues = {name: self._queue(m, f"{name}_queue", len(Value.cast(order))) for name, (_, order) in orders.items()}
         room = endings.w_rdy
@@ -156,7 +161,7 @@ class Sequencer(wiring.Component):
             room = room & fifo.w_rdy
 
         work, go, reseeding = Signal(), Signal(), Signal()
-        reseed = command.opcode == OPCODES["reseed"]
+        reseed, update = command.opcode == OPCODES["reseed"], command.opcode == OPCODES["update"]
         waiting = queue.r_rdy & ~self.hold
         m.d.comb += [
             go.eq(waiting & ~reseed & room),
@@ -167,7 +172,10 @@ class Sequencer(wiring.Component):
             queue.r_en.eq(go | self.reseeded),
         ]
         m.d.sync += reseeding.eq((reseeding | self.reseed) & ~self.reseeded)
-        wanted = {"a": ~head.reread, "b": 1, "feed": 1, "result": command.last}
+        wanted = {
+            **{"a": ~update & ~head.reread, "b": ~update, "feed": ~update},
+            **{"result": ~update & command.last, "update": update},
+        }
         for name, (port, order) in orders.items():
             fifo = queues[name]
             m.d.comb += [
@@ -180,19 +188,23 @@ class Sequencer(wiring.Component):
 
         # Completion: both events count up, the command that they end counts them down.
         under_way = range(machine.queue_depth + 1)
-        fed, drained, reported = Signal(under_way), Signal(under_way), Signal(under_way)
+        fed, drained, reported, updated = (
+            Signal(under_way, name=name) for name in ("fed_count", "drained_count", "reported_count", "updated_count")
+        )
         ending, incoming = Signal(ending_shape), Signal(ending_shape)
-        left, over, ends, reporting = Signal(), Signal(), Signal(), Signal()
+        left, over, moved, ends, reporting = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             incoming.empty.eq(head.empty),
-            incoming.last.eq(command.last),
+            incoming.update.eq(update),
+            incoming.last.eq(command.last & ~update),
             endings.w_data.eq(incoming),
             endings.w_en.eq(go),
             ending.eq(endings.r_data),
-            incoming.report.eq(command.last & command.report),
+            incoming.report.eq(command.last & command.report & ~update),
             left.eq(drained.any() | self.drained),
             over.eq(Mux(ending.last, left & (~ending.report | reported.any() | self.reported), fed.any() | self.fed)),
-            ends.eq(endings.r_rdy & (ending.empty | over)),
+            moved.eq(updated.any() | self.updated),
+            ends.eq(endings.r_rdy & (ending.empty | Mux(ending.update, moved, over))),
             endings.r_en.eq(ends),
             self.done.eq(ends | self.reseeded),
             self.idle.eq(~queue.r_rdy & ~endings.r_rdy),
@@ -200,10 +212,17 @@ class Sequencer(wiring.Component):
             self.at_rest.eq(~queue.r_rdy & (~endings.r_rdy | reporting)),
         ]
         m.d.sync += [
-            fed.eq(fed + self.fed - (ends & ~ending.empty)),
+            fed.eq(fed + self.fed - (ends & ~ending.empty & ~ending.update)),
             drained.eq(drained + self.drained - (ends & ~ending.empty & ending.last)),
             reported.eq(reported + self.reported - (ends & ~ending.empty & ending.report)),
+            updated.eq(updated + self.updated - (ends & ~ending.empty & ending.update)),
         ]
+
+    def _is_empty(self, command: Value) -> Value:
+        """Whether there is nothing to do but complete."""
+        matmul, update = command.opcode == OPCODES["matmul"], command.opcode == OPCODES["update"]
+        none = ~command.rows.any()
+        return (matmul & (none | ~command.tiles.any() | ~command.columns.any())) | (update & none)
 
     def _beats_per_tile(self, command: Value) -> Value:
         machine = self.machine
@@ -244,6 +263,16 @@ class Sequencer(wiring.Component):
     def _result_order(self, m: Module, command: Value) -> Value:
         order = Signal(result_order(self.machine), name="result_order")
         m.d.comb += [getattr(order, name).eq(getattr(command, name)) for name, _ in order.shape()]
+        return order
+
+    def _update_order(self, m: Module, command: Value) -> Value:
+        order = Signal(update_order(self.machine), name="update_order")
+        m.d.comb += [
+            order.beats.eq(command.rows),
+            order.rate.eq(command.tiles),
+            order.momentum.eq(command.columns),
+            order.decay.eq(command.depth),
+        ]
         return order
 
     def _queue(self, m: Module, name: str, width: int) -> SyncFIFO:

@@ -10,6 +10,7 @@ from quaver.cosim.sequences import SequenceCase, check_sequences
 from quaver.cosim.simulator import Model
 from quaver.golden import RNE, Accumulator, ExactSum, Machine, Matmul, Reseed, sr
 from quaver.golden.catalog import BF16, DLFLOAT16, E4M3, E5M2, E6M5, FP16, FP32, HFP8_153
+from quaver.golden.commands import Update
 from quaver.hw.accelerator import Accelerator
 
 SEQUENCES = 63
@@ -29,12 +30,23 @@ def machine(rows, columns, chunk, mac_depth, **fields):
 
 
 MACHINES = [
-    machine(4, 4, 4, 2),
+    machine(4, 4, 4, 2, update_lanes=3),
     machine(6, 3, 3, 1, inner=kept(FP16, sr(8)), outer=kept(FP32, sr(12)), accumulator_depth=5, output_formats=(BF16,)),
     machine(3, 5, 9, 3, inner=kept(E6M5), outer=kept(FP16), scratchpad_depth=8, queue_depth=16),
     machine(2, 1, 2, 4, a_formats=(E5M2, E4M3, HFP8_153), outer=kept(DLFLOAT16, sr(7)), output_formats=(), seed=5),
     machine(4, 3, 5, 4, dataflow="os", inner=kept(DLFLOAT16, sr(9)), outer=kept(FP32), output_random_bits=0),
-    machine(2, 3, 1, 2, dataflow="os", a_formats=(E5M2,), outer=kept(FP16, sr(4)), output_random_bits=16),
+    machine(
+        2,
+        3,
+        1,
+        2,
+        dataflow="os",
+        a_formats=(E5M2,),
+        outer=kept(FP16, sr(4)),
+        update_lanes=2,
+        update=kept(FP16),
+        output_random_bits=16,
+    ),
     machine(4, 2, 2, 5, dataflow="is", b_formats=(E4M3,), a_formats=(E5M2, BF16), inner=kept(FP32)),
     machine(4, 4, 8, 3, inner=ExactSum(), outer=kept(FP32), a_formats=(E4M3,), b_formats=(E4M3,)),
 ]
@@ -70,7 +82,10 @@ def test_random_sequences(described, model):
     assert compared["sequence cycles"] == sum(case.flows for case in cases) > SEQUENCES // 2
     assert compared["results"] == sum(c.rows * c.columns for c in matmuls if c.last and not c.empty) > 1000
     assert compared["reports"] == 7 * sum(c.report and not c.empty for c in matmuls) > 0
-    assert compared["states at the end"] == 4 * len(cases)
+    assert compared["states at the end"] == 5 * len(cases)
+    updates = sum(command.beats for command in commands if isinstance(command, Update))
+    assert compared["updates"] >= 2 * updates * described.update_lanes
+    assert updates > 0 or not described.update_lanes
     kinds = {
         "reseed": any(isinstance(c, Reseed) for c in commands),
         "chain": any(not c.first for c in matmuls),
