@@ -75,18 +75,28 @@ def formats(as_json: JsonOption = False) -> None:
 def generate(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files.")],
     machine: MachineOption = "tiny",
+    prefix: Annotated[
+        str, typer.Option(metavar="NAME", help="What the names of files, modules and macros begin with.")
+    ] = "quaver",
 ) -> None:
-    """Generate the machine's Verilog."""
+    """Generate the machine's Verilog, its register map as a page and a C header, a FuseSoC core file."""
     described = _load(machine)
+    from quaver.hw.generate import check_prefix
+    from quaver.hw.generate import generate as generate_files
+
+    with checking_input():
+        check_prefix(prefix)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{output}: no folder can be made there: {error.strerror}") from error
     if not os.access(output, os.W_OK):
         raise UserError(f"{output}: no permission to write there")
-    from quaver.hw.generate import generate as generate_files
-
-    for path in generate_files(described, output):
+    try:
+        paths = generate_files(described, output, prefix)
+    except OSError as error:
+        raise UserError(f"{error.filename or output}: cannot be written: {error.strerror}") from error
+    for path in paths:
         print(path)
 
 

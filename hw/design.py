@@ -16,9 +16,16 @@ from amaranth.lib import wiring
 
 
 class Design:
-    """A platform that collects the RTLIL of each distinct component; two are the same if class and arguments are."""
+    """A platform that collects the RTLIL of each distinct component; two are the same if class and arguments are.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    prefix:
+        What the names of all modules begin with, before an underscore.
+    """
+
+    def __init__(self, prefix: str = "quaver") -> None:
+        self.prefix = prefix
         self._names: dict[tuple[Hashable, ...], str] = {}
         self._signatures: dict[str, wiring.Signature] = {}
         self._rtlil: dict[str, str] = {}
@@ -28,13 +35,17 @@ class Design:
         key = (component_class, *args)
         if key not in self._names:
             component = component_class(*args)
-            stem = "quaver_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", component_class.__name__).lower()
+            name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", component_class.__name__).lower()
+            stem = f"{self.prefix}_{name}"
             variants = sum(other is component_class for other, *_ in self._names)
             self._names[key] = unique = f"{stem}_{variants}" if variants else stem
             self._signatures[unique] = component.signature
             ports = {path: (value, _DIRECTIONS[flow]) for path, value, flow in _flat_ports(component)}
             fragment = Fragment.get(component, self)
-            self._rtlil[unique] = convert_fragment(fragment, ports, unique, emit_src=False)[0]
+            text = convert_fragment(fragment, ports, unique, emit_src=False)[0]
+            # Submodules are named with dots, which Verilog would have to escape.
+            inner = re.escape(f"\\{unique}.") + r"[\w.$]+"
+            self._rtlil[unique] = re.sub(inner, lambda name: name[0].replace(".", "_"), text)
         return self._names[key]
 
     def instance(self, m: Module, label: str, module: str, reset: Value | None = None) -> wiring.PureInterface:
@@ -53,7 +64,8 @@ class Design:
         # `proc` makes multiplexers of processes and `-purge` drops the aliases of struct fields: less than half of what
         # `amaranth.back.verilog` writes.
         script = f"read_rtlil <<rtlil\n{text}\nrtlil\nproc\nopt_clean -purge\nmemory_collect\nwrite_verilog -noattr\n"
-        return _BuiltinYosys.run(["-q", "-"], script)  # never a system's: the text would depend on where it is made
+        written = _BuiltinYosys.run(["-q", "-"], script)  # never a system's: the text would depend on where it is made
+        return _ONE_HOT.sub(lambda pattern: pattern[0].replace("?", "0"), written)
 
 
 def place(
@@ -75,6 +87,8 @@ def place(
     return component
 
 
+# The selectors of a multiplexer exclude each other; patterns that say so are read by every tool as a parallel case.
+_ONE_HOT = re.compile(r"(?m)^ +\d+'b\?*1\?*:$")
 _DIRECTIONS = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
 
 

@@ -129,6 +129,8 @@ class TileBuffer(wiring.Component):
 
 def _behind(position: int, distance: Value, size: int) -> Value:
     """(position - distance) mod size."""
+    if position >= (1 << len(distance)) - 1:
+        return position - distance
     return Mux(distance > position, position + size - distance, position - distance)
 
 
