@@ -21,8 +21,8 @@ class Exp2(wiring.Component):
         The power, in [1, 2): a leading one and `EXP2_FRACTION_BITS`.
     """
 
-    fraction: In(LOG2_FRACTION_BITS)
-    significand: Out(EXP2_FRACTION_BITS + 1)
+    def __init__(self) -> None:
+        super().__init__({"fraction": In(LOG2_FRACTION_BITS), "significand": Out(EXP2_FRACTION_BITS + 1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

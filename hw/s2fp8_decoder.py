@@ -33,11 +33,16 @@ class S2fp8Decoder(wiring.Component):
         The BF16 code.
     """
 
-    enable: In(1)
-    code: In(E5M2.bits)
-    factor: In(FACTOR_BITS)
-    offset: In(signed(OFFSET_BITS))
-    result: Out(BF16.bits)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "enable": In(1),
+                "code": In(E5M2.bits),
+                "factor": In(FACTOR_BITS),
+                "offset": In(signed(OFFSET_BITS)),
+                "result": Out(BF16.bits),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
