@@ -232,7 +232,8 @@ async def play(dut: SimHandleBase) -> None:
 
     The job has `machine` and `script`, JSON: a machine's table, and a list of steps, each the name of a method of
     `Script` and its arguments; `packets`, the bytes of all packets, and `lengths`, how long each one is; `seed`, of the
-    hesitations; `timeout` in cycles.  The record has `log`, JSON, a value per step, and the packets of `results` and `updated` likewise.
+    hesitations; `timeout` in cycles.  The record has `log`, JSON, a value per step, and the packets of `results` and of
+    `updated` as the job has its own.
     """
     job = load_job()
     machine = Machine.from_dict(json.loads(str(job["machine"])))

@@ -9,7 +9,6 @@ from quaver.hw.control import AXI_LITE, ControlRegisters
 from quaver.hw.core import Core, streams
 from quaver.hw.design import place
 
-
 PORTS = {"a": "s_axis_a", "b": "s_axis_b", "results": "m_axis", "elements": "s_axis_u", "updated": "m_axis_u"}
 """Names of the streams of `Core` at the top."""
 
