@@ -104,6 +104,10 @@ def _word(name: str, offset: int, constant: int, doc: str, *fields: Field) -> Re
     return Register(name=name, offset=offset, access="ro", constant=constant, doc=doc, fields=fields)
 
 
+def _sentence(doc: str) -> str:
+    return doc[0].upper() + doc[1:]
+
+
 def _identity(machine: Machine) -> list[Register]:
     rows, columns = Field(name="rows", low=0, width=16), Field(name="columns", low=16, width=16)
     a_formats, b_formats = Field(name="a_formats", low=0, width=4), Field(name="b_formats", low=4, width=4)
@@ -240,7 +244,7 @@ def _command() -> list[Register]:
 def _report(fraction: int) -> list[Register]:
     registers, offset = [], 0x0C0
     for name, (width, signed, doc) in REPORT.items():
-        text = doc.format(fraction=fraction).capitalize()
+        text = _sentence(doc.format(fraction=fraction))
         parts = [("", text)] if width == 32 else [("_LOW", f"{text}, low word"), ("_HIGH", f"{text}, high word")]
         for suffix, part in parts:
             kind = " (two's complement)" if signed else ""
@@ -256,7 +260,12 @@ def _report(fraction: int) -> list[Register]:
 
 def _counters() -> list[Register]:
     return [
-        Register(name=f"COUNT_{name.upper()}{suffix}", offset=0x100 + 8 * i + 4 * high, access="ro", doc=f"{doc}{of}.")
+        Register(
+            name=f"COUNT_{name.upper()}{suffix}",
+            offset=0x100 + 8 * i + 4 * high,
+            access="ro",
+            doc=f"{_sentence(doc)}{of}.",
+        )
         for i, (name, doc) in enumerate(COUNTERS.items())
         for high, (suffix, of) in enumerate((("_LOW", ""), ("_HIGH", "; the high word")))
     ]
