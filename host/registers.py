@@ -72,7 +72,7 @@ STATUS_BITS = {
     "b_long": "a packet of `s_axis_b` went on after its command's last beat; the rest was dropped",
     "u_long": "a packet of `s_axis_u` went on after its command's last beat; the rest was dropped",
     "nan": "a sum or an updated weight was NaN",
-    "overflow": "a finite result was too large for its format",
+    "overflow": "a result was too large for its format",
 }
 """Sticky bits of `STATUS`, in their order from bit 0; bit i of `INTERRUPT` enables bit i."""
 
@@ -93,7 +93,7 @@ REPORT = {
     "nonzeros": (32, False, "finite values that are not 0"),
     "overflows": (32, False, "results beyond the largest number of their format"),
     "underflows": (32, False, "values that are not 0 and were rounded to 0"),
-    "nans": (32, False, "results that are NaN"),
+    "nans": (32, False, "sums that are NaN"),
     "log2_sum": (64, True, "sum of log2|y| over the values that are finite and not 0, in units of 2^-{fraction}"),
     "log2_max": (32, True, "largest of them"),
 }

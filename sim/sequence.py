@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from quaver.golden import Machine
-from quaver.golden.commands import Matmul
+from quaver.golden.commands import Matmul, Update
 from quaver.golden.plan import plan
 
 
@@ -113,3 +113,8 @@ class _OutputStationary:
         if command.last and self.step is not None:
             first_result = self.step + turn - 1 + machine.latency
             self.last_result = first_result + command.rows - 1 + machine.output_latency
+
+
+def update_cycles(machine: Machine, command: Update) -> int:
+    """Cycles of one weight update, from its first beat of elements to its last beat of results, both included."""
+    return command.beats + machine.update_latency if command.beats else 0
