@@ -1,4 +1,5 @@
-"""Renews the generated parts of README.md, docs/hardware.md and docs/engine.md: outputs and tables.
+# amaranth: UnusedElaboratable=no
+"""Renews the generated parts of README.md and of the pages beside this file: outputs and tables.
 
 `python docs/pages.py` rewrites the pages; a test compares them with what the code says now.
 """
@@ -15,10 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.lib import data
+from amaranth.lib.wiring import In
 
 from quaver.golden import FORMATS, PRESETS, RNE, Accumulator, Machine, Rounding, sr
+from quaver.golden.commands import Matmul
+from quaver.golden.logarithms import LOG2_FRACTION_BITS
 from quaver.golden.machine_checks import RANDOM_BITS_MAX, ROUNDINGS
+from quaver.host.beats import a_bytes, b_bytes, result_bytes, update_bytes
+from quaver.host.documents import field_table, register_table
+from quaver.host.registers import COUNTERS, REPORT, STATUS_BITS
+from quaver.hw.accelerator import Accelerator
+from quaver.hw.core import generator_groups
+from quaver.hw.seeder import Seeder
 from quaver.hw.streams import activation_beat, sum_beat, weight_beat
+from quaver.sim.sequence import sequence_cycles
 from quaver.synth.flow import synthesize
 
 ROOT = Path(__file__).parents[1]
@@ -106,6 +117,78 @@ def latencies() -> str:
     rows = [[f"`{name}`", *(str(getattr(machine, name)) for machine in PRESETS.values())] for name in names]
     rows.append(["`output_depth`, beats", *(str(machine.output_depth) for machine in PRESETS.values())])
     return table(["cycles", *(f"`{name}`" for name in PRESETS)], rows)
+
+
+def timing() -> str:
+    """A small block on the preset `tiny`, stream by stream, by the latencies of the machine."""
+    machine = PRESETS["tiny"]
+    command = Matmul(rows=2, columns=machine.columns, tiles=1, depth=machine.rows)
+    loaded, entered = machine.input_latency, machine.input_latency + machine.load_cycles
+    left = entered + machine.latency + machine.output_latency
+    cycles = left + command.rows
+    if cycles != sequence_cycles(machine, [command]):
+        raise ValueError(f"the block must take {sequence_cycles(machine, [command])} cycles, not {cycles}")
+    lines = [("cycle", [str(cycle) for cycle in range(cycles)])]
+    for name, letter, start, count in (
+        ("s_axis_b", "b", 0, command.columns),
+        ("b enters", "b", loaded, command.columns),
+        ("s_axis_a", "a", 0, command.rows),
+        ("a enters", "a", entered, command.rows),
+        ("m_axis", "y", left, command.rows),
+    ):
+        beats = {start + index: f"{letter}{index}" for index in range(count)}
+        lines.append((name, [beats.get(cycle, ".") for cycle in range(cycles)]))
+    rows = (f"{name:10}" + "".join(f"{cell:3}" for cell in cells).rstrip() for name, cells in lines)
+    return block("text", "\n".join(rows))
+
+
+def ports() -> str:
+    """The ports of the preset `edge`."""
+    rows = [
+        [f"`{name}`", "in" if member.flow == In else "out", str(member.shape)]
+        for name, member in Accelerator(PRESETS["edge"]).signature.members.items()
+    ]
+    return table(["port", "direction", "width"], rows)
+
+
+def statuses() -> str:
+    """The sticky bits."""
+    rows = [[str(bit), f"`{name}`", meaning] for bit, (name, meaning) in enumerate(STATUS_BITS.items())]
+    return table(["bit", "name", "meaning"], rows)
+
+
+def report() -> str:
+    """The members of a report of statistics."""
+    rows = [
+        [f"`{name}`", f"{width}, signed" if signed else str(width), meaning.format(fraction=LOG2_FRACTION_BITS)]
+        for name, (width, signed, meaning) in REPORT.items()
+    ]
+    return table(["member", "bits", "meaning"], rows)
+
+
+def counters() -> str:
+    """The performance counters."""
+    return table(["counter", "counts"], [[f"`{name}`", meaning] for name, meaning in COUNTERS.items()])
+
+
+def parts() -> str:
+    """Cycles and widths of the parts of each preset."""
+    figures: dict[str, Callable[[Machine], int]] = {
+        "`input_latency`: a beat of a stream to the array": lambda m: m.input_latency,
+        "`latency`: the array, last beat of operands to first sums": lambda m: m.latency,
+        "`output_latency`: sums to results": lambda m: m.output_latency,
+        "`load_cycles`: a tile of the b operand into the array": lambda m: m.load_cycles,
+        "`round_trip`: until a sum can be added to again": lambda m: m.round_trip,
+        "`update_latency`: elements of an update to its results": lambda m: m.update_latency,
+        "a re-seeding": lambda m: Seeder(generator_groups(m)).cycles,
+        "bits of a beat of `s_axis_a`": lambda m: 8 * a_bytes(m),
+        "bits of a beat of `s_axis_b`": lambda m: 8 * b_bytes(m),
+        "bits of a beat of `m_axis`": lambda m: 8 * result_bytes(m),
+        "bits of a beat of `s_axis_u`": lambda m: 8 * 3 * update_bytes(m),
+        "bits of a beat of `m_axis_u`": lambda m: 8 * 2 * update_bytes(m),
+    }
+    rows = [[name, *(str(figure(machine)) for machine in PRESETS.values())] for name, figure in figures.items()]
+    return table(["cycles, bits", *(f"`{name}`" for name in PRESETS)], rows)
 
 
 def areas() -> str:
@@ -204,6 +287,16 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "presets": presets,
     },
     "docs/engine.md": {"gemm": gemm_speeds, "cast": cast_speeds, "choice": engine_choice},
+    "docs/accelerator.md": {
+        "timing": timing,
+        "ports": ports,
+        "statuses": statuses,
+        "report": report,
+        "counters": counters,
+        "parts": parts,
+        "registers": lambda: register_table(PRESETS["edge"]),
+        "fields": lambda: field_table(PRESETS["edge"]),
+    },
     "docs/hardware.md": {"beats": beats, "latencies": latencies, "areas": areas},
 }
 """The pages, and what makes each of their generated parts, by the name of its markers."""
