@@ -182,8 +182,8 @@ class Core(wiring.Component):
             loader.packets.payload.last.eq(bus.tlast),
             loader.packets.valid.eq(bus.tvalid),
             bus.tready.eq(loader.packets.ready),
-            getattr(self.events, f"{port}_short").eq(loader.short),
-            getattr(self.events, f"{port}_long").eq(loader.long),
+            getattr(self.events, f"{port}_short").eq(loader.too_short),
+            getattr(self.events, f"{port}_long").eq(loader.too_long),
         ]
         return loader
 
@@ -270,8 +270,8 @@ class Core(wiring.Component):
         m.d.comb += [
             engine.reseeding.eq(seeder.reseeding),
             sequencer.updated.eq(engine.orders.valid & engine.orders.ready),
-            self.events.u_short.eq(engine.short),
-            self.events.u_long.eq(engine.long),
+            self.events.u_short.eq(engine.too_short),
+            self.events.u_long.eq(engine.too_long),
             self._weight_is_nan.eq(engine.nan),
         ]
 

@@ -47,7 +47,7 @@ class PacketLoader(wiring.Component):
         Stream of `ORDER`; an order is taken with its last beat.
     beats:
         Stream of `loaded_beat`.
-    short, long:
+    too_short, too_long:
         A packet ended before, or did not end with, the last beat of its order; for one cycle.
     """
 
@@ -57,8 +57,8 @@ class PacketLoader(wiring.Component):
                 "packets": In(stream.Signature(packet_beat(width))),
                 "orders": In(stream.Signature(ORDER)),
                 "beats": Out(stream.Signature(loaded_beat(width))),
-                "short": Out(1),
-                "long": Out(1),
+                "too_short": Out(1),
+                "too_long": Out(1),
             }
         )
 
@@ -81,11 +81,15 @@ class PacketLoader(wiring.Component):
             beats.payload.last_tile.eq(last_tile),
             packets.ready.eq(dropping | (orders.valid & ~ended & beats.ready)),
             orders.ready.eq(moved & end),
-            self.short.eq(moved & ~ended & packets.payload.last & ~end),
-            self.long.eq(moved & ~ended & ~packets.payload.last & end),
+            self.too_short.eq(moved & ~ended & packets.payload.last & ~end),
+            self.too_long.eq(moved & ~ended & ~packets.payload.last & end),
         ]
         with m.If(moved):
-            m.d.sync += [index.eq(index + 1), ended.eq((ended | packets.payload.last) & ~end), dropping.eq(self.long)]
+            m.d.sync += [
+                index.eq(index + 1),
+                ended.eq((ended | packets.payload.last) & ~end),
+                dropping.eq(self.too_long),
+            ]
             with m.If(tile_end):
                 m.d.sync += [index.eq(0), tile.eq(tile + 1)]
             with m.If(end):

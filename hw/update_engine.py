@@ -32,7 +32,7 @@ class UpdateEngine(wiring.Component):
         Stream of `update_order`; an order is taken with its last result.
     reseeding:
         A generator starts anew.
-    short, long:
+    too_short, too_long:
         As of `PacketLoader`.
     nan:
         A weight that leaves is NaN.
@@ -46,8 +46,8 @@ class UpdateEngine(wiring.Component):
                 "updated": Out(axi_stream(2 * update_bytes(machine))),
                 "orders": In(stream.Signature(update_order(machine))),
                 "reseeding": In(RESEEDING),
-                "short": Out(1),
-                "long": Out(1),
+                "too_short": Out(1),
+                "too_long": Out(1),
                 "nan": Out(1),
             }
         )
@@ -75,8 +75,8 @@ class UpdateEngine(wiring.Component):
             loader.orders.valid.eq(self.orders.valid & ~loaded),
             self.orders.ready.eq(left),
             *(getattr(unit, name).eq(getattr(order, name)) for name in SCALARS),
-            self.short.eq(loader.short),
-            self.long.eq(loader.long),
+            self.too_short.eq(loader.too_short),
+            self.too_long.eq(loader.too_long),
             unit.reseeding.eq(self.reseeding),
         ]
         beats, entering = loader.beats, unit.elements
