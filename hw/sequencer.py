@@ -47,8 +47,8 @@ class Sequencer(wiring.Component):
     done:
         A command completes.
     free, idle, at_rest:
-        Commands that the queue has room for; there is none queued or under way; there is none but one whose results
-        have left.
+        Commands that the queue has room for; there is none queued or under way; there is none but what waits for a
+        report.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -192,7 +192,10 @@ class Sequencer(wiring.Component):
             Signal(under_way, name=name) for name in ("fed_count", "drained_count", "reported_count", "updated_count")
         )
         ending, incoming = Signal(ending_shape), Signal(ending_shape)
-        left, over, moved, ends, reporting = Signal(), Signal(), Signal(), Signal(), Signal()
+        left, over, moved, ends = Signal(), Signal(), Signal(), Signal()
+        # Events to come, reports aside.
+        due = Signal(range(2 * machine.queue_depth + 1))
+        m.d.sync += due.eq(due + work + (work & ~update & command.last) - self.fed - self.drained - self.updated)
         m.d.comb += [
             incoming.empty.eq(head.empty),
             incoming.update.eq(update),
@@ -208,8 +211,7 @@ class Sequencer(wiring.Component):
             endings.r_en.eq(ends),
             self.done.eq(ends | self.reseeded),
             self.idle.eq(~queue.r_rdy & ~endings.r_rdy),
-            reporting.eq((endings.r_level == 1) & ending.report & drained.any()),
-            self.at_rest.eq(~queue.r_rdy & (~endings.r_rdy | reporting)),
+            self.at_rest.eq(~queue.r_rdy & ~due.any()),
         ]
         m.d.sync += [
             fed.eq(fed + self.fed - (ends & ~ending.empty & ~ending.update)),
