@@ -6,7 +6,7 @@ All of it is made of `quaver.host.registers`; nothing here knows a register but 
 import re
 
 from quaver.golden import Machine
-from quaver.host.beats import a_bytes, b_bytes, result_bytes
+from quaver.host.beats import a_bytes, b_bytes, result_bytes, update_bytes
 from quaver.host.registers import ADDRESS_BITS, OPCODES, Field, Register, register_map
 
 ACCESSES = {
@@ -98,8 +98,11 @@ def _sizes(machine: Machine) -> Macros:
         "B_BYTES": b_bytes(machine),
         "RESULT_BYTES": result_bytes(machine),
     }
-    comment = "Bytes of the register map, and of a beat of s_axis_a, s_axis_b and m_axis."
-    return comment, {name: f"{size}u" for name, size in sizes.items()}
+    comment = "Bytes of the register map, and of a beat of s_axis_a, s_axis_b and m_axis"
+    if machine.update_lanes:
+        sizes |= {"ELEMENTS_BYTES": 3 * update_bytes(machine), "UPDATED_BYTES": 2 * update_bytes(machine)}
+        comment += ", s_axis_u and m_axis_u"
+    return f"{comment}.", {name: f"{size}u" for name, size in sizes.items()}
 
 
 def _choices(machine: Machine) -> Macros:

@@ -47,14 +47,34 @@ def report(passed: bool) -> SimpleNamespace:
 
 
 def test_generate(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    def generate(machine: Machine, directory: Path) -> list[Path]:
+    def generate(machine: Machine, directory: Path, prefix: str) -> list[Path]:
         assert machine == PRESETS["edge"]
         assert directory.is_dir()
-        return [directory / "edge.v"]
+        return [directory / f"{prefix}.v"]
 
     stand_in("quaver.hw.generate", "generate", generate)
     folder = tmp_path / "new" / "folder"
-    assert quaver("generate", "--machine", "edge", "-o", str(folder)) == (0, f"{folder / 'edge.v'}\n", "")
+    command = ("generate", "--machine", "edge", "-o", str(folder))
+    assert quaver(*command) == (0, f"{folder / 'quaver.v'}\n", "")
+    assert quaver(*command, "--prefix", "left") == (0, f"{folder / 'left.v'}\n", "")
+
+
+def test_generate_cannot_write(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    def generate(machine: Machine, directory: Path, prefix: str) -> list[Path]:
+        raise OSError(28, "No space left on device", *([str(directory / "a.v")] if prefix == "named" else []))
+
+    stand_in("quaver.hw.generate", "generate", generate)
+    line = "quaver: error: {}: cannot be written: No space left on device\n"
+    assert quaver("generate", "-o", str(tmp_path)) == (2, "", line.format(tmp_path))
+    named = quaver("generate", "-o", str(tmp_path), "--prefix", "named")
+    assert named == (2, "", line.format(tmp_path / "a.v"))
+
+
+def test_generate_makes_nothing_under_a_bad_prefix(quaver: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    line = "prefix must be a letter and at most 31 letters, digits and underscores, not '8bit'"
+    folder = tmp_path / "new"
+    assert quaver("generate", "-o", str(folder), "--prefix", "8bit") == (2, "", f"quaver: error: {line}\n")
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("passed", [True, False])

@@ -12,7 +12,7 @@ from quaver.golden import PRESETS, ExactSum, Machine
 from quaver.golden.catalog import E4M3, E5M2
 from quaver.golden.commands import Matmul
 from quaver.golden.plan import plan
-from quaver.host.beats import a_bytes, b_bytes, result_bytes
+from quaver.host.beats import a_bytes, b_bytes, lane_bytes, result_bytes
 from quaver.host.documents import c_header, field_table, markdown, register_table, title
 from quaver.host.driver import command_words
 from quaver.host.example import M_MAX, host_example
@@ -29,7 +29,7 @@ from quaver.host.registers import (
 )
 
 TINY = PRESETS["tiny"]
-OS = replace(TINY, name="os", dataflow="os", mac_depth=3)
+OS = replace(TINY, name="os", dataflow="os", mac_depth=3, update_lanes=0)
 IS = replace(TINY, name="is", dataflow="is", rows=8, columns=2, chunk=8, a_formats=(E4M3,), b_formats=(E5M2, E4M3))
 EXACT = replace(TINY, name="exact", inner=ExactSum(), scratchpad_depth=8)
 MACHINES = [TINY, OS, IS, EXACT, PRESETS["cloud"]]
@@ -126,6 +126,8 @@ def test_fields_put_and_get() -> None:
 def expected_macros(machine: Machine) -> dict[str, int]:
     values = {"MAP_BYTES": 4096, "A_BYTES": a_bytes(machine), "B_BYTES": b_bytes(machine)}
     values |= {"RESULT_BYTES": result_bytes(machine)}
+    lanes = machine.update_lanes * lane_bytes((machine.update.format,))
+    values |= {"ELEMENTS_BYTES": 3 * lanes, "UPDATED_BYTES": 2 * lanes} if lanes else {}
     values |= {f"OPCODE_{name.upper()}": code for name, code in OPCODES.items()}
     operands = {"A_FORMAT": machine.moving_formats, "B_FORMAT": machine.stationary_formats}
     for kind, formats in (operands | {"TARGET": machine.result_formats}).items():
