@@ -38,19 +38,18 @@ targets:
   lint:
     <<: *default
     description: Lint by Verilator
-    default_tool: verilator
-    tools:
-      verilator:
-        mode: lint-only
-        verilator_options: [{options}]
+    flow: lint
+    flow_options:
+      tool: verilator
+      verilator_options: [{options}]
 
   sim:
     <<: *default
     description: Elaboration by Icarus Verilog, for a testbench to be added
-    default_tool: icarus
-    tools:
-      icarus:
-        iverilog_options: [-g2005-sv]
+    flow: sim
+    flow_options:
+      tool: icarus
+      iverilog_options: [-g2005-sv]
 """
 
 
