@@ -8,7 +8,9 @@ from quaver.cosim.accelerator_runs import Work
 from quaver.cosim.cases import operand
 from quaver.golden import Machine, Matmul, Reseed
 from quaver.golden.accelerator import beats
+from quaver.golden.catalog import BF16, E5M2
 from quaver.golden.commands import Update
+from quaver.golden.s2fp8_fixed import PowerRegisters
 
 ROWS, TILES = 12, 3
 """Largest of a random command, unless the machine's are smaller."""
@@ -38,8 +40,10 @@ def command_sequence(rng: np.random.Generator, machine: Machine, length: int, *,
             continue
         command = _command(rng, port, chained, kept, final)
         products = (command.tiles - 1) * port.block_products + command.depth
-        a = None if kept else operand(rng, port.moving_formats[command.a_format], (command.rows, products))
-        b = operand(rng, port.stationary_formats[command.b_format], (products, command.columns))
+        a_format = E5M2 if command.a_power else port.moving_formats[command.a_format]
+        b_format = E5M2 if command.b_power else port.stationary_formats[command.b_format]
+        a = None if kept else operand(rng, a_format, (command.rows, products))
+        b = operand(rng, b_format, (products, command.columns))
         work.append(Work(command, a, b))
         chained = None if command.last else command
         kept = command if command.keep else None
@@ -69,18 +73,37 @@ def _command(
         saturate=maybe(0.5),
         report=last and maybe(0.3),
     )
+    if port.s2fp8:
+        command = _powered(rng, port, command)
     if chained and maybe(0.8):
         alike = {name: getattr(chained, name) for name in ("rows", "columns", "a_format", "b_format")}
-        command = replace(command, first=False, **alike)
+        command = replace(command, first=False, a_power=None, b_power=None, **alike)
     if kept:
-        # Codes of another format are codes all the same, but a chain keeps its rows.
-        command = replace(command, rows=kept.rows, tiles=kept.tiles, depth=kept.depth, a_format=kept.a_format)
+        alike = {name: getattr(kept, name) for name in ("rows", "tiles", "depth", "a_format")}
+        command = replace(command, a_power=None, **alike)
         full = command.depth == port.block_products
         command = replace(command, last=command.last or not full)
-        if not command.first and chained and chained.rows != command.rows:
+        if not command.first and chained and (chained.rows, chained.a_format) != (command.rows, command.a_format):
             command = replace(command, first=True)
     keep = not final and maybe(0.3) and beats(port, command) <= port.scratchpad_depth
     return replace(command, keep=keep, report=command.report and command.last)
+
+
+def _powered(rng: np.random.Generator, port: Machine, command: Matmul) -> Matmul:
+    """Some of the operands in S2FP8, some of the results squeezed; laws that keep most values within range."""
+
+    def law() -> PowerRegisters | None:
+        if rng.random() < 0.4:
+            return None
+        return PowerRegisters(int(rng.integers(1 << 18, 1 << 22)), int(rng.integers(-8 << 16, 8 << 16)))
+
+    a, b = port.moving_formats.index(BF16), port.stationary_formats.index(BF16)
+    return replace(
+        command,
+        a_power=law() if command.a_format == a else None,
+        b_power=law() if command.b_format == b else None,
+        squeeze=law(),
+    )
 
 
 def _update(rng: np.random.Generator, port: Machine) -> Work:

@@ -12,9 +12,9 @@ from quaver.cosim.cases import sums
 from quaver.cosim.simulator import Model
 from quaver.cosim.tiles import pack
 from quaver.golden import RNE, Format, LaneWords, OutputStatistics, output, sr
-from quaver.golden.commands import SCALE_MAX, SCALE_MIN
 from quaver.golden.lfsr import OUTPUT_GENERATORS
 from quaver.golden.s2fp8_fixed import FACTOR_FRACTION_BITS, PowerRegisters
+from quaver.golden.scaling import SCALE_MAX, SCALE_MIN
 from quaver.hw.lfsr import RESEEDING
 from quaver.hw.output_lane import slot_bytes
 from quaver.hw.output_unit import STATISTICS, results_beat, sums_beat

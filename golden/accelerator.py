@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden.array_words import Issued, array_words, issued_by
+from quaver.golden.catalog import BF16, E5M2
 from quaver.golden.commands import Command, Matmul, Reseed, Update
 from quaver.golden.formats import as_codes
 from quaver.golden.gemm import gemm
@@ -17,6 +18,7 @@ from quaver.golden.mac import mac
 from quaver.golden.machine import Machine
 from quaver.golden.output import OutputStatistics, output
 from quaver.golden.rounding import RNE, sr
+from quaver.golden.s2fp8_fixed import s2fp8_decode_fixed
 
 Codes = NDArray[np.integer]
 
@@ -86,6 +88,17 @@ class Accelerator:
             ("stochastic", command.stochastic, 0, int(machine.output_random_bits > 0)),
             ("transposed", command.transposed, 0, int(machine.dataflow != "os")),
         ]
+        for field, formats, choice in (
+            ("a_power", machine.moving_formats, command.a_format),
+            ("b_power", machine.stationary_formats, command.b_format),
+            ("squeeze", None, 0),
+        ):
+            if getattr(command, field) is None:
+                continue
+            if not machine.s2fp8:
+                return f"{field} must be None on a machine without s2fp8"
+            if formats is not None and formats[choice] != BF16:
+                return f"{field} must be None where the operand's format is {formats[choice]}, not bf16"
         if command.keep:
             limits.append(("beats to keep", beats(machine, command), 1, machine.scratchpad_depth))
         for field, value, low, high in limits:
@@ -99,7 +112,7 @@ class Accelerator:
                 if value != before:
                     return f"{field} must be {before} as in the command before of its chain, not {value}"
         if self._kept is not None:
-            for field in ("rows", "tiles"):
+            for field in ("rows", "tiles", "a_format"):
                 value, before = getattr(command, field), getattr(self._kept[0], field)
                 if value != before:
                     return f"{field} must be {before} as in the command before, which keeps its beats, not {value}"
@@ -164,18 +177,20 @@ class Accelerator:
 
     def _operands(self, command: Matmul, a: ArrayLike | None, b: ArrayLike | None) -> tuple[Codes, Codes]:
         machine = self.machine
+        # What the scratchpad keeps is decoded already.
+        a_power = command.a_power if self._kept is None else None
         if self._kept is not None:
             a = self._kept[1]
         products = (command.tiles - 1) * machine.block_products + command.depth
         operands = []
-        for field, codes, fmt, shape in (
-            ("a", a, machine.moving_formats[command.a_format], (command.rows, products)),
-            ("b", b, machine.stationary_formats[command.b_format], (products, command.columns)),
+        for field, codes, fmt, power, shape in (
+            ("a", a, machine.moving_formats[command.a_format], a_power, (command.rows, products)),
+            ("b", b, machine.stationary_formats[command.b_format], command.b_power, (products, command.columns)),
         ):
-            checked = as_codes(np.asarray(codes), fmt)
+            checked = as_codes(np.asarray(codes), fmt if power is None else E5M2)
             if checked.shape != shape:
                 raise ValueError(f"{field} must be of shape {shape}, not {checked.shape}")
-            operands.append(checked)
+            operands.append(checked if power is None else s2fp8_decode_fixed(checked, power))
         self._kept = (command, operands[0]) if command.keep else None
         return operands[0], operands[1]
 
@@ -227,6 +242,7 @@ class Accelerator:
             exponent=command.scale,
             words=words,
             saturate=command.saturate,
+            squeeze=command.squeeze,
         )
         gathered = self._statistics + statistics
         self._statistics = OutputStatistics() if command.report else gathered

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from quaver.golden.errors import check_choice, check_range
+from quaver.golden.s2fp8_fixed import FACTOR_BITS, OFFSET_BITS, PowerRegisters
+from quaver.golden.scaling import SCALE_MAX, SCALE_MIN
 
 ROWS_MAX = 1 << 16
 """Largest `rows` that a command can carry."""
 TILES_MAX = (1 << 24) - 1
 """Largest `tiles` that a command can carry."""
-SCALE_MIN, SCALE_MAX = -512, 511
-"""Range of a command's `scale`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,12 @@ class Matmul:
     """Results are rounded stochastically, and not to nearest."""
     saturate: bool = False
     """Results beyond the largest number become that number."""
+    a_power: PowerRegisters | None = None
+    """The a operand is in S2FP8, E5M2 codes that this power law turns into BF16, its format."""
+    b_power: PowerRegisters | None = None
+    """The same of the b operand."""
+    squeeze: PowerRegisters | None = None
+    """Power law of the scaled sums before they are rounded: S2FP8, if the target is E5M2."""
     report: bool = False
     """At its end the statistics since the last report are handed out."""
 
@@ -67,6 +73,12 @@ class Matmul:
             check_range(field, getattr(self, field), 0, 15)
         for field in ("first", "last", "keep", "transposed", "stochastic", "saturate", "report"):
             check_choice(field, getattr(self, field), (False, True))
+
+        for field in ("a_power", "b_power", "squeeze"):
+            power = getattr(self, field)
+            if power is not None:
+                check_range(f"factor of {field}", power[0], 1, (1 << FACTOR_BITS) - 1)
+                check_range(f"offset of {field}", power[1], -1 << OFFSET_BITS - 1, (1 << OFFSET_BITS - 1) - 1)
 
     @property
     def empty(self) -> bool:

@@ -22,7 +22,9 @@ from quaver.golden.machine_tables import check_keys, read_accumulator, read_form
 from quaver.golden.rounding import RTZ, Rounding, sr
 
 OUTPUT_LATENCY = 4
-"""Registers of the output unit."""
+"""Registers of the output unit, those of a power law aside."""
+POWER_LATENCY = 4
+"""Registers of S2FP8's power law."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,9 @@ class Machine:
     """Formats that results can be rounded to, besides the outer accumulator's own."""
     output_random_bits: int = 8
     """Bits of the random words of results that are rounded stochastically, 1 to 16; 0: results to nearest only."""
+    s2fp8: bool = False
+    """Whether operands in S2FP8 are decoded to BF16 on their way in, which both operands then have among their formats,
+    and results can be squeezed and shifted on their way out."""
     update_lanes: int = 0
     """Lanes of the weight-update unit, 0 for none, to 1024."""
     update: Accumulator = Accumulator(rounding=sr(16))
@@ -219,7 +224,12 @@ class Machine:
     @cached_property
     def input_latency(self) -> int:
         """Cycles from accepting a beat of a stream to offering it to the array, through the operands' buffers."""
-        return 2
+        return 2 + self.decode_latency
+
+    @cached_property
+    def decode_latency(self) -> int:
+        """Those of them in the decoders of S2FP8."""
+        return POWER_LATENCY + 1 if self.s2fp8 else 0
 
     @cached_property
     def update_latency(self) -> int:
@@ -229,7 +239,7 @@ class Machine:
     @cached_property
     def output_latency(self) -> int:
         """Cycles from a beat of sums of the array to the beat of results."""
-        return OUTPUT_LATENCY
+        return OUTPUT_LATENCY + (POWER_LATENCY if self.s2fp8 else 0)
 
     @cached_property
     def load_cycles(self) -> int:

@@ -4,6 +4,7 @@ from math import inf
 from typing import TYPE_CHECKING, Literal, get_args
 
 from quaver.golden.arithmetic import OPERAND_PRECISION_MAX, Accumulator, ExactSum
+from quaver.golden.catalog import BF16
 from quaver.golden.errors import check_choice, check_range
 from quaver.golden.exact_register import WIDTH_MAX
 
@@ -34,6 +35,10 @@ def check_machine(machine: "Machine") -> None:
     check_choice("sr_adder", machine.sr_adder, get_args(SrAdder))
     check_range("accumulator_depth", machine.accumulator_depth, 2, 1 << 16)
     check_range("output_random_bits", machine.output_random_bits, 0, RANDOM_BITS_MAX)
+    check_choice("s2fp8", machine.s2fp8, (False, True))
+    for field, formats in (("a_formats", machine.a_formats), ("b_formats", machine.b_formats)):
+        if machine.s2fp8 and BF16 not in formats:
+            raise ValueError(f"{field} of a machine with s2fp8 must have bf16, not {[f.name for f in formats]}")
     check_range("update_lanes", machine.update_lanes, 0, 1024)
     check_range("bits of update.format", machine.update.format.bits, 1, 16)
     check_range("scratchpad_depth", machine.scratchpad_depth, 8, 1 << 16)

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden.catalog import BF16, E5M2
-from quaver.golden.commands import SCALE_MAX, SCALE_MIN
 from quaver.golden.errors import check_range
 from quaver.golden.formats import Exact, Format, decode
 from quaver.golden.lane_words import LaneWords, words_of
@@ -24,6 +23,7 @@ from quaver.golden.logarithms import LOG2_FRACTION_BITS, exp2_fixed, log2_exact
 from quaver.golden.rounding import RNE, Rounding, round_to
 from quaver.golden.s2fp8 import ALPHA_MAX
 from quaver.golden.scalars import check_positive, check_real
+from quaver.golden.scaling import SCALE_MAX, SCALE_MIN
 
 FACTOR_BITS, FACTOR_FRACTION_BITS = 32, 20
 """Width of the factor's register, which is unsigned, and its fraction bits."""

@@ -20,6 +20,8 @@ from quaver.golden.scalars import as_float, check_not_negative
 from quaver.golden.states import State
 
 HistoryRule = Literal["max", "most_recent"]
+SCALE_MIN, SCALE_MAX = -512, 511
+"""Range of a command's `scale`."""
 EXPONENT_MAX = 1 << 16
 """Largest magnitude of a scale's exponent: far beyond the range of any format."""
 

@@ -153,6 +153,10 @@ def _update_words(registers: dict[str, Register], command: Update) -> dict[str, 
 def _matmul_words(registers: dict[str, Register], command: Matmul) -> dict[str, int]:
     members = {**asdict(command), "opcode": OPCODES["matmul"]}
     words = {"COMMAND_ROWS": command.rows, "COMMAND_TILES": command.tiles}
+    for law, power in (("A", command.a_power), ("B", command.b_power), ("SQUEEZE", command.squeeze)):
+        if f"COMMAND_{law}_FACTOR" in registers:
+            factor, offset = power or (0, 0)
+            words |= {f"COMMAND_{law}_FACTOR": factor, f"COMMAND_{law}_OFFSET": offset & 0xFFFFFFFF}
     for name in ("COMMAND_SHAPE", "COMMAND_RESULT", "COMMAND_ISSUE"):
         words[name] = sum(field.put(int(members[field.name])) for field in registers[name].fields)
     return words

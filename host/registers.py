@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quaver.golden import Machine
+from quaver.golden.s2fp8_fixed import FACTOR_FRACTION_BITS, OFFSET_FRACTION_BITS
 
 Access = Literal["ro", "rw", "wo", "w1c"]
 IDENTITY = 0x51554156
@@ -241,6 +242,29 @@ def _command() -> list[Register]:
     ]
 
 
+def _powers() -> list[Register]:
+    """Registers of S2FP8, of machines that have it."""
+    laws = {
+        "A": "power law that decodes the a operand from S2FP8",
+        "B": "power law that decodes the b operand from S2FP8",
+        "SQUEEZE": "power law of the results",
+    }
+    members = {
+        "FACTOR": f"factor in units of 2^-{FACTOR_FRACTION_BITS}; 0: there is none",
+        "OFFSET": f"offset in units of 2^-{OFFSET_FRACTION_BITS}, two's complement",
+    }
+    names = [(law, member) for law in laws for member in members]
+    return [
+        Register(
+            name=f"COMMAND_{law}_{member}",
+            offset=0x094 + 4 * index,
+            access="rw",
+            doc=f"{laws[law].capitalize()}: {members[member]}.",
+        )
+        for index, (law, member) in enumerate(names)
+    ]
+
+
 def _report(fraction: int) -> list[Register]:
     registers, offset = [], 0x0C0
     for name, (width, signed, doc) in REPORT.items():
@@ -275,6 +299,7 @@ def register_map(machine: Machine) -> dict[str, Register]:
     """The registers of `machine` by name, in the order of their addresses."""
     from quaver.golden.logarithms import LOG2_FRACTION_BITS
 
-    registers = [*_identity(machine), *_control(), *_command(), *_report(LOG2_FRACTION_BITS), *_counters()]
+    powers = _powers() if machine.s2fp8 else []
+    registers = [*_identity(machine), *_control(), *_command(), *powers, *_report(LOG2_FRACTION_BITS), *_counters()]
     assert len({register.offset for register in registers}) == len(registers)
     return {register.name: register for register in sorted(registers, key=lambda register: register.offset)}

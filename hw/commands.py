@@ -1,10 +1,11 @@
 """Commands inside the machine, and the orders that its parts make of them."""
 
-from amaranth.hdl import signed
+from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import data
 
 from quaver.golden import Machine
-from quaver.golden.commands import SCALE_MAX
+from quaver.golden.s2fp8_fixed import FACTOR_BITS, OFFSET_BITS
+from quaver.golden.scaling import SCALE_MAX
 from quaver.hw.packet_loader import BEATS
 
 OPCODE = 4
@@ -14,8 +15,14 @@ CHOICE = 4
 SCALE = signed(SCALE_MAX.bit_length() + 1)
 
 
-def command_layout() -> data.StructLayout:
-    """A command as the registers describe it: the members of `quaver.golden.Matmul`, of any machine.
+def powers(machine: Machine, *laws: str) -> dict[str, Shape]:
+    """Members `LAW_factor` and `LAW_offset`, the power laws of S2FP8 where the machine has it; factor 0: none."""
+    members = {"factor": unsigned(FACTOR_BITS), "offset": signed(OFFSET_BITS)}
+    return {f"{law}_{name}": shape for law in laws for name, shape in members.items()} if machine.s2fp8 else {}
+
+
+def command_layout(machine: Machine) -> data.StructLayout:
+    """A command as the registers describe it: the members of `quaver.golden.Matmul`.
 
     `rows` is the first word of every command: the seed of a re-seeding, the beats of an update.
     """
@@ -37,6 +44,7 @@ def command_layout() -> data.StructLayout:
             "saturate": 1,
             "report": 1,
             "scale": SCALE,
+            **powers(machine, "a", "b", "squeeze"),
         }
     )
 
@@ -52,5 +60,6 @@ def result_order(machine: Machine) -> data.StructLayout:
             "saturate": 1,
             "report": 1,
             "scale": SCALE,
+            **powers(machine, "squeeze"),
         }
     )

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Machine
 from quaver.host.registers import ADDRESS_BITS, COUNTERS, REPORT, STATUS_BITS, Register, register_map
-from quaver.hw.commands import command_layout
+from quaver.hw.commands import command_layout, powers
 
 WORD = 32
 OKAY, SLVERR = 0, 2
@@ -65,7 +65,7 @@ class ControlRegisters(wiring.Component):
                 "free": In(range(machine.queue_depth + 1)),
                 "busy": In(1),
                 "done": In(1),
-                "command": Out(command_layout()),
+                "command": Out(command_layout(machine)),
                 "issue": Out(1),
                 "refused": In(1),
                 "hold": Out(1),
@@ -180,6 +180,8 @@ class ControlRegisters(wiring.Component):
             command.tiles.eq(stored["COMMAND_TILES"]),
             self.issue.eq(self._written[issued.name]),
         ]
+        for name in powers(self.machine, "a", "b", "squeeze"):
+            m.d.comb += getattr(command, name).eq(stored[f"COMMAND_{name.upper()}"])
         for register in map(self.map.__getitem__, ("COMMAND_SHAPE", "COMMAND_RESULT", "COMMAND_ISSUE")):
             for field in register.fields:
                 m.d.comb += getattr(command, field.name).eq(_field(words[register.name], register, field.name))

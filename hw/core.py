@@ -1,6 +1,6 @@
 """The machine behind its registers: sequencer, operand buffers, array, output unit."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -14,12 +14,13 @@ from quaver.hw.commands import command_layout
 from quaver.hw.control import COUNTED, EVENTS, REPORT_LAYOUT
 from quaver.hw.design import place
 from quaver.hw.feeder import Feeder
+from quaver.hw.operand_decoder import OperandDecoder
 from quaver.hw.output_unit import OutputUnit
 from quaver.hw.packet_loader import BEATS, PacketLoader
 from quaver.hw.seeder import Seeder
 from quaver.hw.sequencer import Sequencer
 from quaver.hw.streams import code_bits, has_choice, os_weight_beat
-from quaver.hw.tile_buffer import TileBuffer
+from quaver.hw.tile_buffer import TileBuffer, tile_form
 from quaver.hw.update_engine import UpdateEngine
 from quaver.hw.update_unit import STAGES
 
@@ -77,7 +78,7 @@ class Core(wiring.Component):
         super().__init__(
             {
                 **streams(machine),
-                "command": In(command_layout()),
+                "command": In(command_layout(machine)),
                 "issue": In(1),
                 "refused": Out(1),
                 "hold": In(1),
@@ -128,8 +129,9 @@ class Core(wiring.Component):
         machine = self.machine
         feeder = place(m, platform, "feeder", Feeder, machine)
         loader = self._loader(m, platform, "a", machine.rows, machine.moving_formats)
-        _connect(m, sequencer.a_orders, loader.orders)
-        _connect(m, loader.beats, feeder.beats)
+        self._order(m, sequencer.a_orders, loader)
+        beats, _ = self._decoded(m, platform, "a", sequencer.a_orders, loader, machine.rows, Const(0, 1))
+        _connect(m, beats, feeder.beats)
         _connect(m, sequencer.feed_orders, feeder.orders)
         _connect(m, feeder.activations, array.activations)
         m.d.comb += sequencer.fed.eq(feeder.fed)
@@ -141,13 +143,14 @@ class Core(wiring.Component):
         """The b operand: packets, tiles, array."""
         machine = self.machine
         loader = self._loader(m, platform, "b", b_lanes(machine), machine.stationary_formats)
-        orders, form = sequencer.b_orders, sequencer.b_orders.payload.form
-        m.d.comb += [
-            loader.orders.payload.eq(orders.payload.packet),
-            loader.orders.valid.eq(orders.valid),
-            orders.ready.eq(loader.orders.ready),
-        ]
-        beats = loader.beats
+        self._order(m, sequencer.b_orders, loader)
+        form = Signal(tile_form(machine))
+        m.d.comb += form.eq(sequencer.b_orders.payload.form)
+        with m.If(~loader.beats.payload.last_tile):
+            m.d.comb += form.depth.eq(machine.rows)
+        beats, side = self._decoded(m, platform, "b", sequencer.b_orders, loader, b_lanes(machine), form.as_value())
+        of_beat = Signal(tile_form(machine))
+        m.d.comb += of_beat.eq(side)
         if machine.dataflow == "os":
             # A beat waits for its k step with the format that it is in.
             shape = os_weight_beat(machine)
@@ -163,14 +166,42 @@ class Core(wiring.Component):
                 queue.r_en.eq(array.weights.ready),
             ]
             if has_choice(beat):
-                m.d.comb += beat.format.eq(form.format)
+                m.d.comb += beat.format.eq(of_beat.format)
             return
         buffer = place(m, platform, "tile_buffer", TileBuffer, machine)
         _connect(m, beats, buffer.beats)
         _connect(m, buffer.columns, array.weights)
-        m.d.comb += buffer.form.eq(form)
-        with m.If(~beats.payload.last_tile):
-            m.d.comb += buffer.form.depth.eq(machine.rows)
+        m.d.comb += buffer.form.eq(of_beat)
+
+    def _order(self, m: Module, orders: stream.Interface, loader: wiring.PureInterface) -> None:
+        m.d.comb += [
+            loader.orders.payload.eq(orders.payload.packet),
+            loader.orders.valid.eq(orders.valid),
+            orders.ready.eq(loader.orders.ready),
+        ]
+
+    def _decoded(
+        self,
+        m: Module,
+        platform: object,
+        port: str,
+        orders: stream.Interface,
+        loader: wiring.PureInterface,
+        lanes: int,
+        side: Value,
+    ) -> tuple[stream.Interface, Value]:
+        """The beats of a loader, and what goes along with each, behind the decoders of S2FP8 if there are any."""
+        if not self.machine.s2fp8:
+            return loader.beats, side
+        bits = len(loader.beats.payload.codes) // lanes
+        decoder = place(m, platform, f"{port}_decoder", OperandDecoder, lanes, bits, len(side))
+        _connect(m, loader.beats, decoder.beats)
+        m.d.comb += [
+            decoder.factor.eq(getattr(orders.payload, f"{port}_factor")),
+            decoder.offset.eq(getattr(orders.payload, f"{port}_offset")),
+            decoder.side.eq(side),
+        ]
+        return decoder.decoded, decoder.side_out
 
     def _loader(self, m: Module, platform: object, port: str, lanes: int, formats: tuple) -> wiring.PureInterface:
         """The packets of a port, without the bits of their lanes that no code uses."""
@@ -208,7 +239,14 @@ class Core(wiring.Component):
             bits,
             machine.columns,
             machine.seed,
+            machine.s2fp8,
         )
+        if machine.s2fp8:
+            m.d.comb += [
+                unit.sums.payload.squeeze.eq(order.squeeze_factor.any()),
+                unit.factor.eq(order.squeeze_factor),
+                unit.offset.eq(order.squeeze_offset),
+            ]
         row, end, moved = Signal(BEATS), Signal(), Signal()
         beat = unit.sums.payload
         m.d.comb += [

@@ -7,10 +7,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Format
-from quaver.golden.commands import SCALE_MAX, SCALE_MIN
 from quaver.golden.lfsr import WIDTH
 from quaver.golden.logarithms import LOG2_FRACTION_BITS
 from quaver.golden.s2fp8_fixed import FACTOR_BITS, OFFSET_BITS
+from quaver.golden.scaling import SCALE_MAX, SCALE_MIN
 from quaver.hw.decoder import unpack
 from quaver.hw.design import place
 from quaver.hw.lfsr import WordGenerator
@@ -84,8 +84,8 @@ class OutputLane(wiring.Component):
     target, scale, stochastic, saturate:
         Index into `targets`, exponent of the power of two, rounding, overflow.
     squeeze, factor, offset:
-        Whether this sum is squeezed, and how (no such ports where it cannot be); `factor` and `offset` keep still while
-        it is in the lane.
+        Whether this sum is squeezed, and how (no such ports where it cannot be); `factor` is read two cycles (with
+        `enable`) after the sum, `offset` three.
     seed, reseed, state, step:
         As of `WordGenerator` (no such ports without random bits); the sum comes in the cycle after `step`.
     result:

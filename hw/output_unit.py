@@ -95,8 +95,7 @@ class OutputUnit(wiring.Component):
     sums:
         Stream of `sums_beat`.
     factor, offset:
-        How sums are squeezed; they keep still while beats that are squeezed are in the unit (no such ports where it
-        cannot).
+        How the sums of the beat on offer are squeezed (no such ports where they cannot be).
     results:
         Stream of `results_beat`, in the same order.
     statistics:
@@ -162,8 +161,14 @@ class OutputUnit(wiring.Component):
         present = Signal(self.lanes)
         m.d.comb += present.eq(Cat(entered & (lane < beat.columns) for lane in range(self.lanes)))
 
+        # A power law reads its factor one cycle after its number, its offset two; the number is one behind the beat.
+        power: tuple[Value, ...] = ()
+        if self.squeezes:
+            with m.If(advance):
+                power = delay(m, self.factor, 3, "factor"), delay(m, self.offset, 4, "offset")
+
         # Round, and leave.
-        lanes = [self._lane(m, platform, index, beat, present[index], advance) for index in range(self.lanes)]
+        lanes = [self._lane(m, platform, index, beat, present[index], advance, power) for index in range(self.lanes)]
         with m.If(advance):
             leaving = delay(m, Cat(entered, beat.last, beat.target, present), registers - 1, "leaving")
             m.d.sync += results.valid.eq(leaving[0])
@@ -185,7 +190,14 @@ class OutputUnit(wiring.Component):
         return m
 
     def _lane(
-        self, m: Module, platform: object, index: int, beat: data.View, present: Value, advance: Value
+        self,
+        m: Module,
+        platform: object,
+        index: int,
+        beat: data.View,
+        present: Value,
+        advance: Value,
+        power: tuple[Value, ...],
     ) -> wiring.PureInterface:
         lane = place(
             m, platform, f"lane_{index}", OutputLane, self.source, self.targets, self.random_bits, self.squeezes
@@ -197,8 +209,8 @@ class OutputUnit(wiring.Component):
         if self.squeezes:
             m.d.comb += [
                 lane.squeeze.eq(beat.squeeze),
-                lane.factor.eq(self.factor),
-                lane.offset.eq(self.offset),
+                lane.factor.eq(power[0]),
+                lane.offset.eq(power[1]),
             ]
         if self.random_bits:
             number = OUTPUT_GENERATORS + index

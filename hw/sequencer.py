@@ -1,13 +1,14 @@
 """The sequencer: takes commands, refuses what the machine cannot do, and gives every part its orders."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from quaver.golden import Machine
+from quaver.golden.catalog import BF16
 from quaver.host.registers import OPCODES
-from quaver.hw.commands import command_layout, result_order
+from quaver.hw.commands import command_layout, powers, result_order
 from quaver.hw.feeder import feed_order
 from quaver.hw.packet_loader import BEATS, ORDER, TILES
 from quaver.hw.streams import has_choice
@@ -15,9 +16,14 @@ from quaver.hw.tile_buffer import tile_form
 from quaver.hw.update_engine import update_order
 
 
-def tile_order(machine: Machine) -> data.StructLayout:
+def a_order(machine: Machine) -> data.StructLayout:
+    """Beats of the a operand to come."""
+    return data.StructLayout({"packet": ORDER, **powers(machine, "a")})
+
+
+def b_order(machine: Machine) -> data.StructLayout:
     """Tiles of the b operand to come: the packet, and the form of its last tile (all others use every row)."""
-    return data.StructLayout({"packet": ORDER, "form": tile_form(machine)})
+    return data.StructLayout({"packet": ORDER, "form": tile_form(machine), **powers(machine, "b")})
 
 
 class Sequencer(wiring.Component):
@@ -55,13 +61,13 @@ class Sequencer(wiring.Component):
         self.machine = machine
         super().__init__(
             {
-                "command": In(command_layout()),
+                "command": In(command_layout(machine)),
                 "issue": In(1),
                 "malformed": Out(1),
                 "refused": Out(1),
                 "hold": In(1),
-                "a_orders": Out(stream.Signature(ORDER)),
-                "b_orders": Out(stream.Signature(tile_order(machine))),
+                "a_orders": Out(stream.Signature(a_order(machine))),
+                "b_orders": Out(stream.Signature(b_order(machine))),
                 "feed_orders": Out(stream.Signature(feed_order(machine))),
                 "result_orders": Out(stream.Signature(result_order(machine))),
                 **({"update_orders": Out(stream.Signature(update_order(machine)))} if machine.update_lanes else {}),
@@ -83,7 +89,7 @@ class Sequencer(wiring.Component):
         m = Module()
         command = self.command
         reread = self._check(m)
-        entry_shape = data.StructLayout({"command": command_layout(), "empty": 1, "reread": 1})
+        entry_shape = data.StructLayout({"command": command_layout(self.machine), "empty": 1, "reread": 1})
         queue = self._queue(m, "queue", entry_shape.size)
         entry, head = Signal(entry_shape), Signal(entry_shape)
         m.d.comb += [
@@ -107,7 +113,7 @@ class Sequencer(wiring.Component):
         m.d.sync += beats.eq(self._beats_per_tile(command) * command.tiles[:TILES])
 
         chained, kept = Signal(), Signal()
-        previous = Signal(command_layout())
+        previous = Signal(command_layout(machine))
         matmul, reseed, update = (command.opcode == OPCODES[name] for name in ("matmul", "reseed", "update"))
         empty = self._is_empty(command)
         updates = (command.rows < 1 << TILES) & (machine.update_lanes > 0)
@@ -115,6 +121,7 @@ class Sequencer(wiring.Component):
         differs = Value.cast(0)
         for name in alike:
             differs = differs | (getattr(command, name) != getattr(previous, name))
+        again = Cat(getattr(command, name) != getattr(previous, name) for name in ("rows", "tiles", "a_format")).any()
         wrong = (
             (command.rows > machine.block_rows)
             | (command.tiles > (1 << TILES) - 1)
@@ -129,8 +136,12 @@ class Sequencer(wiring.Component):
             | (command.transposed & (machine.dataflow == "os"))
             | (command.keep & (beats > machine.scratchpad_depth))
             | (~command.first & (~chained | differs))
-            | (kept & ((command.rows != previous.rows) | (command.tiles != previous.tiles)))
+            | (kept & again)
         )
+        for operand, formats in (("a", machine.moving_formats), ("b", machine.stationary_formats)):
+            if machine.s2fp8:
+                bf16 = getattr(command, f"{operand}_format") == formats.index(BF16)
+                wrong = wrong | (getattr(command, f"{operand}_factor").any() & ~bf16)
         good = Signal()
         m.d.comb += [
             good.eq((matmul & (empty | ~wrong)) | reseed | (update & updates)),
@@ -231,16 +242,17 @@ class Sequencer(wiring.Component):
         return Const(machine.interleave, BEATS) if machine.dataflow == "os" else command.rows[:BEATS]
 
     def _a_order(self, m: Module, command: Value) -> Value:
-        order = Signal(ORDER, name="a_order")
+        order = Signal(a_order(self.machine), name="a_order")
         m.d.comb += [
-            order.tiles.eq(command.tiles),
-            order.beats.eq(self._beats_per_tile(command)),
-            order.final_beats.eq(self._beats_per_tile(command)),
+            order.packet.tiles.eq(command.tiles),
+            order.packet.beats.eq(self._beats_per_tile(command)),
+            order.packet.final_beats.eq(self._beats_per_tile(command)),
+            *(getattr(order, name).eq(getattr(command, name)) for name in powers(self.machine, "a")),
         ]
         return order
 
     def _b_order(self, m: Module, command: Value) -> Value:
-        order = Signal(tile_order(self.machine), name="b_order")
+        order = Signal(b_order(self.machine), name="b_order")
         by_columns = 1 if self.machine.dataflow == "os" else command.columns
         m.d.comb += [
             order.packet.tiles.eq(command.tiles),
@@ -249,6 +261,7 @@ class Sequencer(wiring.Component):
             order.form.columns.eq(command.columns),
             order.form.depth.eq(command.depth),
             order.form.transposed.eq(command.transposed),
+            *(getattr(order, name).eq(getattr(command, name)) for name in powers(self.machine, "b")),
         ]
         if has_choice(order.form):
             m.d.comb += order.form.format.eq(command.b_format)

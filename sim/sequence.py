@@ -39,7 +39,7 @@ class _WeightStationary:
     last_result: int = -1
     """A beat of results left."""
     beat: int = -1
-    """A beat of the b operand was accepted."""
+    """A beat of the b operand was written into the tile buffer."""
     column: int = -1
     """A column was loaded into the array."""
     started: int | None = None
@@ -51,6 +51,7 @@ class _WeightStationary:
 
     def __post_init__(self) -> None:
         self.free = [0, 0]  # when each bank of the tile buffer can be written
+        self.beat = self.machine.decode_latency - 1
 
     def execute(self, command: Matmul) -> None:
         """One command: a tile after the other through the tile buffer and the array."""
@@ -73,7 +74,7 @@ class _WeightStationary:
         first = max(self.beat + 1, self.free[bank])
         self.beat = first + beats - 1
         # Columns follow on the heels of their beats; rows must all be there.
-        ready = (self.beat if transposed else first) + machine.input_latency
+        ready = (self.beat if transposed else first) + machine.input_latency - machine.decode_latency
         entered = max(ready, self.column + 1, self.started or 0)
         read = max(ready - 1, self.column) if machine.columns == 1 else entered + machine.columns - 2
         self.column = entered + machine.columns - 1

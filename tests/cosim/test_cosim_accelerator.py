@@ -37,6 +37,9 @@ MACHINES = [
     machine(4, 3, 5, 4, dataflow="os", inner=kept(DLFLOAT16, sr(9)), outer=kept(FP32), output_random_bits=0),
     machine(2, 3, 1, 2, dataflow="os", outer=kept(FP16, sr(4)), update_lanes=2, update=kept(FP16)),
     machine(4, 2, 2, 5, dataflow="is", b_formats=(E4M3,), a_formats=(E5M2, BF16), inner=kept(FP32)),
+    machine(
+        3, 4, 3, 2, s2fp8=True, a_formats=(E5M2, BF16), b_formats=(BF16,), outer=kept(FP32), output_formats=(E5M2,)
+    ),
     machine(4, 4, 8, 3, inner=ExactSum(), outer=kept(FP32), a_formats=(E4M3,), b_formats=(E4M3,)),
 ]
 
@@ -81,6 +84,7 @@ def test_random_sequences(described, model):
         "keep": any(c.keep for c in matmuls),
         "empty": any(c.empty for c in matmuls),
         "transposed": any(c.transposed for c in matmuls) or described.dataflow == "os",
+        "squeezed": any(c.squeeze and (c.a_power or c.b_power) for c in matmuls) or not described.s2fp8,
         "stochastic": any(c.stochastic for c in matmuls) or not described.output_random_bits,
     }
     assert all(kinds.values()), kinds

@@ -26,7 +26,7 @@ from quaver.golden.catalog import BF16, E4M3, E4M3FNUZ, E5M2, FP16, FP32
 NAMES = ", ".join(FORMATS)
 FIELDS = (
     "name, rows, columns, dataflow, a_formats, b_formats, inner, outer, chunk, seed, mac_depth, sr_adder, "
-    "accumulator_depth, output_formats, output_random_bits, update_lanes, update, scratchpad_depth, queue_depth, clock_mhz, technology"
+    "accumulator_depth, output_formats, output_random_bits, s2fp8, update_lanes, update, scratchpad_depth, queue_depth, clock_mhz, technology"
 )
 
 
@@ -187,6 +187,8 @@ def test_an_overflow_is_checked():
             "output_formats must name at most 15 formats, each once, not ['e4m3', 'e4m3']",
         ),
         ({"output_random_bits": 17}, "output_random_bits must be an integer in 0..16, not 17"),
+        ({"s2fp8": 2}, "s2fp8 must be one of False, True, not 2"),
+        ({"s2fp8": True}, "a_formats of a machine with s2fp8 must have bf16, not ['e4m3', 'e5m2']"),
         ({"update_lanes": 1025}, "update_lanes must be an integer in 0..1024, not 1025"),
         ({"update": Accumulator(format=FP32)}, "bits of update.format must be an integer in 1..16, not 32"),
         ({"update": Accumulator(format=E4M3)}, "specials of update.format must be one of ieee, dlfloat, not 'fn'"),
@@ -348,7 +350,7 @@ def test_every_field_counts_in_the_digest():
     assert dataclasses.replace(machine, clock_mhz=500).digest == machine.digest, "500 MHz are 500.0 MHz"
     digests = {dataclasses.replace(machine, **{key: value}).digest for key, value in changes.items()}
     assert len(digests | {machine.digest}) == len(changes) + 1
-    only_choice = {"name", "technology"}
+    only_choice = {"name", "technology", "s2fp8"}  # the last one asks for other formats
     assert {f.name for f in dataclasses.fields(Machine)} == set(changes) | only_choice
 
 
