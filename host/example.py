@@ -88,17 +88,20 @@ def host_example(machine: Machine, prefix: str = "quaver") -> str:
     Products and columns are one more than the array has room for, so that there is a second tile and a second command.
     """
     macro = prefix.upper()
-    shape = {"m": min(M_MAX, machine.block_rows), "k": machine.block_products + 1, "n": machine.columns + 1}
+    m, k, n = min(M_MAX, machine.block_rows), machine.block_products + 1, machine.columns + 1
+    blocks = list(plan(machine, m, k, n, saturate=True))
     names = [(name, f"{macro}_COUNT_{name.upper()}") for name in COUNTERS]
     return _PROGRAM.format(
         title=title(machine),
-        **shape,
+        m=m,
+        k=k,
+        n=n,
         exchanged=", which are B^T and A^T" if machine.dataflow == "is" else "",
         header=header_name(prefix),
         prefix=prefix,
         macro=macro,
         members="\n".join(f"    uint64_t {name};" for name in COUNTERS),
-        commands="\n".join(_commands(machine, macro, list(plan(machine, **shape, saturate=True)))),
+        commands="\n".join(_commands(machine, macro, blocks)),
         counters="\n".join(
             f"    counts->{name} =\n        read_counter(registers, {register}_LOW_OFFSET, {register}_HIGH_OFFSET);"
             for name, register in names

@@ -124,7 +124,9 @@ class Core(wiring.Component):
         self._count(m, sequencer, feeder, array)
         return m
 
-    def _load_a(self, m: Module, platform: object, sequencer: wiring.PureInterface, array: wiring.PureInterface):
+    def _load_a(
+        self, m: Module, platform: object, sequencer: wiring.PureInterface, array: wiring.PureInterface
+    ) -> wiring.PureInterface:
         """The a operand: packets, scratchpad, array."""
         machine = self.machine
         feeder = place(m, platform, "feeder", Feeder, machine)
