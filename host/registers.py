@@ -163,6 +163,7 @@ def _control() -> list[Register]:
                 Field(name="hold", low=0, doc="queued commands wait; those that are under way go on"),
                 Field(name="reset", low=1, doc="write 1: everything but the registers starts anew, seeds included"),
                 Field(name="clear", low=2, doc="write 1: the performance counters start from 0"),
+                Field(name="flush", low=3, doc="operand streams are always ready, and what they bring is dropped"),
             ),
         ),
         Register(
@@ -259,7 +260,7 @@ def _powers() -> list[Register]:
             name=f"COMMAND_{law}_{member}",
             offset=0x094 + 4 * index,
             access="rw",
-            doc=f"{laws[law].capitalize()}: {members[member]}.",
+            doc=f"{_sentence(laws[law])}: {members[member]}.",
         )
         for index, (law, member) in enumerate(names)
     ]

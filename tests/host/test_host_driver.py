@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 import pytest
 
 from quaver.golden import PRESETS
+from quaver.golden.catalog import BF16
 from quaver.golden.commands import Matmul, Reseed, Update
 from quaver.golden.output import LOG2_NONE, OutputStatistics
+from quaver.golden.s2fp8_fixed import PowerRegisters
 from quaver.host.driver import Driver, Refused, WrongMachine, command_words
 from quaver.host.registers import COUNTERS, IDENTITY, INTERFACE, STATUS_BITS, register_map
 
@@ -89,6 +91,19 @@ def test_words_of_commands() -> None:
         "COMMAND_SHAPE": 0x9ABC_5678,
         "COMMAND_ISSUE": 3,
     }
+
+
+def test_words_of_power_laws() -> None:
+    """Two registers each, of a machine that has them: 0 is the factor of none."""
+    registers = register_map(replace(TINY, s2fp8=True, a_formats=(BF16,), b_formats=(BF16,)))
+    command = Matmul(rows=1, columns=1, tiles=1, depth=1, b_power=PowerRegisters(3, -1), squeeze=PowerRegisters(5, 6))
+    words = command_words(registers, command)
+    assert {name: word for name, word in words.items() if name.endswith(("FACTOR", "OFFSET"))} == {
+        **{"COMMAND_A_FACTOR": 0, "COMMAND_A_OFFSET": 0},
+        **{"COMMAND_B_FACTOR": 3, "COMMAND_B_OFFSET": 0xFFFF_FFFF},
+        **{"COMMAND_SQUEEZE_FACTOR": 5, "COMMAND_SQUEEZE_OFFSET": 6},
+    }
+    assert list(words)[-1] == "COMMAND_ISSUE"
 
 
 def test_words_that_stay_are_written_once(driver: Driver, bus: Memory) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from quaver.golden import PRESETS, ExactSum, Machine
-from quaver.golden.catalog import E4M3, E5M2
+from quaver.golden.catalog import BF16, E4M3, E5M2
 from quaver.golden.commands import Matmul
 from quaver.golden.plan import plan
 from quaver.host.beats import a_bytes, b_bytes, lane_bytes, result_bytes
@@ -32,7 +32,8 @@ TINY = PRESETS["tiny"]
 OS = replace(TINY, name="os", dataflow="os", mac_depth=3, update_lanes=0)
 IS = replace(TINY, name="is", dataflow="is", rows=8, columns=2, chunk=8, a_formats=(E4M3,), b_formats=(E5M2, E4M3))
 EXACT = replace(TINY, name="exact", inner=ExactSum(), scratchpad_depth=8)
-MACHINES = [TINY, OS, IS, EXACT, PRESETS["cloud"]]
+S2FP8 = replace(TINY, name="s2fp8", s2fp8=True, a_formats=(BF16,), b_formats=(E4M3, BF16))
+MACHINES = [TINY, OS, IS, EXACT, S2FP8, PRESETS["cloud"]]
 STRICT = ("-Wall", "-Wextra", "-pedantic", "-Werror")
 
 each_machine = pytest.mark.parametrize("machine", MACHINES, ids=lambda m: m.name)

