@@ -43,7 +43,7 @@ class Driver:
         self._bus = bus
         self._map = register_map(machine)
         self._written: dict[str, int] = {}
-        self._held = False
+        self._held = self._flushing = False
 
     async def read(self, name: str) -> int:
         """The word in a register."""
@@ -85,9 +85,18 @@ class Driver:
         self._held = on
         await self._control()
 
-    async def reset(self) -> None:
-        """Start anew, with the seeds of the machine's description; drops what is queued and under way."""
+    async def reset(self, *, flush: bool = False) -> None:
+        """Start anew, with the seeds of the machine's description; drops what is queued and under way.
+
+        `flush`: and what the operand streams bring until `flush(False)`.
+        """
+        self._flushing = flush
         await self._control("reset")
+
+    async def flush(self, on: bool = True) -> None:
+        """Drop what the operand streams bring, or take the next beat of each as the first one of a packet."""
+        self._flushing = on
+        await self._control()
 
     async def status(self) -> set[str]:
         """Names of the sticky bits that are set."""
@@ -129,7 +138,8 @@ class Driver:
 
     async def _control(self, *orders: str) -> None:
         control = self._map["CONTROL"]
-        await self.write("CONTROL", control["hold"].put(self._held) | _bits(control, orders))
+        settings = control["hold"].put(self._held) | control["flush"].put(self._flushing)
+        await self.write("CONTROL", settings | _bits(control, orders))
 
 
 def command_words(registers: dict[str, Register], command: Command) -> dict[str, int]:

@@ -64,4 +64,9 @@ class Accelerator(wiring.Component):
             for name, member in interface.signature.members.items():
                 outer, inner = getattr(self, f"{port}_{name}"), getattr(inside[port], name)
                 m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        # Here, and not in the core: what a reset has left on the streams must not reach the core that it has emptied.
+        with m.If(control.flush):
+            for name, member in streams(self.machine).items():
+                if member.flow == In:
+                    m.d.comb += [getattr(core, name).tvalid.eq(0), getattr(self, f"{PORTS[name]}_tready").eq(1)]
         return m

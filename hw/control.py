@@ -47,8 +47,8 @@ class ControlRegisters(wiring.Component):
         From the machine: what to note, to count, to show.
     command, issue, refused:
         The command that is written, that it is issued, that it is not queued.
-    hold, reset:
-        To the machine: commands wait; start anew, for one cycle.
+    hold, flush, reset:
+        To the machine: commands wait; operands are dropped; start anew, for one cycle.
     report, reports, next_report:
         The report to show, how many there are, go on to the next one.
     """
@@ -69,6 +69,7 @@ class ControlRegisters(wiring.Component):
                 "issue": Out(1),
                 "refused": In(1),
                 "hold": Out(1),
+                "flush": Out(1),
                 "reset": Out(1),
                 "report": In(REPORT_LAYOUT),
                 "reports": In(8),
@@ -143,6 +144,7 @@ class ControlRegisters(wiring.Component):
         self._clear = Signal()
         m.d.comb += [
             self.hold.eq(_field(stored["CONTROL"], control, "hold")),
+            self.flush.eq(_field(stored["CONTROL"], control, "flush")),
             self.reset.eq(written & _field(self.bus.wdata, control, "reset")),
             self._clear.eq(written & _field(self.bus.wdata, control, "clear")),
             self.irq.eq((Value.cast(status) & stored["INTERRUPT"]).any()),
@@ -159,7 +161,7 @@ class ControlRegisters(wiring.Component):
         activity = self.map["ACTIVITY"]
         values |= {
             # The other bits of CONTROL are orders, not settings.
-            "CONTROL": _placed({control["hold"].low: self.hold}),
+            "CONTROL": _placed({control["hold"].low: self.hold, control["flush"].low: self.flush}),
             "STATUS": Value.cast(status),
             "COMPLETED": completed,
             "ACTIVITY": _placed(
