@@ -1,10 +1,10 @@
-"""Cycle-level simulation: workloads, lowering to matrix products, the array's time, traffic and energy."""
+"""Cycle-level simulation: workloads, lowering to matrix products, the machine's time, traffic and energy."""
 
 from quaver.sim.energy import TABLES, Energy, mac_energy
 from quaver.sim.layers import Conv2d, Linear
 from quaver.sim.lowering import Gemm, forward
 from quaver.sim.simulate import LayerResult, Simulation, check_request, simulate
-from quaver.sim.timing import gemm_cycles, utilization
+from quaver.sim.timing import accelerator_cycles, gemm_cycles, utilization
 from quaver.sim.traffic import Traffic, traffic
 from quaver.sim.workloads import WORKLOADS, Workload, workload_named
 
@@ -19,6 +19,7 @@ __all__ = [
     "Simulation",
     "Traffic",
     "Workload",
+    "accelerator_cycles",
     "check_request",
     "forward",
     "gemm_cycles",

@@ -140,9 +140,10 @@ class Energy:
 
 
 def accumulator_bytes(machine: Machine) -> int:
-    """Capacity of the accumulator memory below one column: a sum per row of an M block, twice for ping-pong."""
-    bits = machine.outer.format.bits + (machine.inner_code.bits if machine.passes_per_chunk > 1 else 0)
-    return -(-2 * machine.block_rows * bits // 8)
+    """Capacity of the memories below one column: the sums of an M block's rows, and the output buffer."""
+    outer = machine.outer.format.bits
+    inner = machine.inner_code.bits if machine.passes_per_chunk > 1 else 0
+    return -(-(machine.block_rows * (outer + inner) + machine.output_depth * outer) // 8)
 
 
 def mac_energy(machine: Machine) -> float:
@@ -168,7 +169,7 @@ def gemm_energy(machine: Machine, gemm: Gemm, moved: Traffic) -> Energy:
     3. What streams into or out of the array is read from or written to scratchpads in banks of
        `EnergyTable.scratchpad` bytes, 64 bits wide, as many side by side as a beat needs.  The description of a
        machine gives no capacity yet; the bank's is the middle one of the published three.
-    4. Running sums are in one memory per column, of `accumulator_bytes`; the entry is that of the next larger
+    4. Running sums are in the memories of a column, `accumulator_bytes` in all; the entry is that of the next larger
        published capacity.  A byte of a narrow access costs what one of a 64-bit access does.
     5. DRAM costs its low end per byte, and its traffic passes no further memory.
     """

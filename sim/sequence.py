@@ -9,14 +9,6 @@ from dataclasses import dataclass
 
 from quaver.golden import Machine
 from quaver.golden.commands import Matmul, Update
-from quaver.golden.plan import plan
-
-
-def accelerator_cycles(machine: Machine, m: int, k: int, n: int) -> int:
-    """Cycles of one M x K x N multiplication by its commands, first beat of operands to last beat of results."""
-    if machine.dataflow == "is":
-        m, n = n, m
-    return sequence_cycles(machine, (block.command for block in plan(machine, m, k, n)))
 
 
 def sequence_cycles(machine: Machine, commands: Iterable[Matmul]) -> int:

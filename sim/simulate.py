@@ -8,7 +8,7 @@ from quaver.golden import Machine
 from quaver.golden.errors import check_choice, check_range
 from quaver.sim.energy import Energy, gemm_energy
 from quaver.sim.lowering import BATCH_MAX, Gemm, forward
-from quaver.sim.timing import gemm_cycles, utilization
+from quaver.sim.timing import accelerator_cycles, utilization
 from quaver.sim.traffic import Traffic, traffic
 from quaver.sim.workloads import Workload, workload_named
 
@@ -23,7 +23,7 @@ class LayerResult:
     gemm: Gemm
     """The multiplication that the layer became."""
     cycles: int
-    """From its first beat in to its last beat out."""
+    """From its first beat of operands in to its last beat of results out."""
     utilization: float
     """Useful multiply-accumulates per MAC and cycle."""
     traffic: Traffic
@@ -126,7 +126,7 @@ def check_request(workload: Workload, *, pass_: str, batch: int, layer: str | No
 
 
 def _run(machine: Machine, gemm: Gemm) -> LayerResult:
-    cycles = gemm.groups * gemm_cycles(machine, gemm.m, gemm.k, gemm.n)
+    cycles = gemm.groups * accelerator_cycles(machine, gemm.m, gemm.k, gemm.n)
     moved = traffic(machine, gemm)
     return LayerResult(
         gemm=gemm,

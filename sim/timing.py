@@ -1,4 +1,8 @@
-"""The closed-form time of a GEMM on the array: a contract that the RTL is tested against, not an estimate."""
+"""The closed-form time of a GEMM, on the array and on the whole accelerator: contracts that the RTL is tested against.
+
+`gemm_cycles` is the array's, `accelerator_cycles` that of the machine behind its AXI4-Streams; sequences of commands of
+any kind are `quaver.sim.sequence`'s.
+"""
 
 from dataclasses import dataclass
 
@@ -94,9 +98,9 @@ def tiling(machine: Machine, m: int, k: int, n: int) -> Tiling:
 
 
 def gemm_cycles(machine: Machine, m: int, k: int, n: int) -> int:
-    """Cycles of one M x K x N GEMM, from the edge that accepts the first beat to that of the last output beat, both in.
+    """Cycles of one M x K x N GEMM on the array: its first beat in to its last beat of sums out, both edges included.
 
-    The machine is idle before, and every stream is always ready.
+    The array is idle before, and every stream is always ready.
 
     Raises
     ------
@@ -105,6 +109,26 @@ def gemm_cycles(machine: Machine, m: int, k: int, n: int) -> int:
     """
     nest = tiling(machine, m, k, n)
     return _output_stationary(machine, nest) if machine.dataflow == "os" else _weight_stationary(machine, nest)
+
+
+def accelerator_cycles(machine: Machine, m: int, k: int, n: int) -> int:
+    """Cycles of one M x K x N GEMM on the accelerator: its first beat of operands in to its last beat of results out.
+
+    By the commands of `quaver.golden.plan`, none of them `transposed`, queued before they are needed; the machine is
+    idle before, and every stream is always ready.  The buffers of the operands and the output unit are passed once and
+    then keep the array's pace: a tile's columns enter it while the next one's beats are written, never slower than they
+    come, and an N tile of fewer columns comes sooner.  So the array's time is longer by the way in and the way out:
+
+        cycles = gemm_cycles + input_latency + output_latency.
+
+    Rows of a transposed tile must all be there before its first column is, and take longer.
+
+    Raises
+    ------
+    ValueError
+        If a dimension is below 1.
+    """
+    return gemm_cycles(machine, m, k, n) + machine.input_latency + machine.output_latency
 
 
 def _weight_stationary(machine: Machine, nest: Tiling) -> int:

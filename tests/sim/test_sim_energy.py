@@ -59,8 +59,9 @@ def test_exact_sums() -> None:
     assert mac_energy(narrow) == pytest.approx(0.2 + 0.1 * 39 / 32)
     assert mac_energy(wide) == pytest.approx(0.2 + 0.1 * 67 / 32)
     assert [outer_energy(machine) for machine in (TINY, narrow, wide)] == [0.4, 0.9, 0.9]
-    assert accumulator_bytes(narrow) == 2 * 16 * 2
-    assert accumulator_bytes(replace(narrow, chunk=8)) == 2 * 16 * (16 + 40 + 3) // 8, "a number and three flags"
+    assert accumulator_bytes(narrow) == (16 + narrow.output_depth) * 2
+    long = replace(narrow, chunk=8)
+    assert accumulator_bytes(long) == 16 * (16 + 40 + 3) // 8 + 16 * 2, "a number and three flags"
 
 
 def test_memory_by_its_capacity() -> None:
@@ -74,9 +75,13 @@ def test_memory_by_its_capacity() -> None:
 
 
 def test_capacity_of_an_accumulator_memory() -> None:
-    """16 rows of 16-bit sums, twice; the sums of unfinished chunks join them where a chunk takes several passes."""
-    assert accumulator_bytes(TINY) == 2 * 16 * 2
-    assert accumulator_bytes(replace(TINY, chunk=8, inner=with_sums("fp32"))) == 2 * 16 * (2 + 4)
+    """16 rows of 16-bit sums and 16 beats of output; sums of unfinished chunks where a chunk takes several passes."""
+    assert TINY.output_depth == 16
+    assert accumulator_bytes(TINY) == (16 + 16) * 2
+    assert accumulator_bytes(replace(TINY, chunk=8, inner=with_sums("fp32"))) == 16 * (2 + 4) + 16 * 2
+    slots = replace(TINY, dataflow="os")
+    assert (slots.block_rows, slots.output_depth) == (8, 32)
+    assert accumulator_bytes(slots) == (8 + 32) * 2
 
 
 def test_adders_of_both_levels() -> None:

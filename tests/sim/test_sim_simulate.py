@@ -8,7 +8,7 @@ import pytest
 from quaver.golden import PRESETS
 from quaver.sim.layers import Conv2d
 from quaver.sim.simulate import simulate
-from quaver.sim.timing import gemm_cycles
+from quaver.sim.timing import accelerator_cycles
 from quaver.sim.workloads import Workload, workload_named
 
 TINY, CLOUD = PRESETS["tiny"], PRESETS["cloud"]
@@ -52,7 +52,7 @@ def test_layer_alone_is_as_in_the_whole() -> None:
 def test_groups_run_one_after_the_other() -> None:
     depthwise = Conv2d(name="c", in_channels=8, out_channels=8, size=(6, 6), kernel=(3, 3), groups=8)
     layer = simulate(Workload(name="w", layers=(depthwise,)), TINY).layers[0]
-    assert layer.cycles == 8 * gemm_cycles(TINY, 16, 9, 1)
+    assert layer.cycles == 8 * accelerator_cycles(TINY, 16, 9, 1)
     assert layer.gemm.macs == 8 * 16 * 9
     assert layer.utilization == layer.gemm.macs / (layer.cycles * 16)
 
