@@ -26,8 +26,8 @@ from quaver.host.beats import a_bytes, b_bytes, result_bytes, update_bytes
 from quaver.host.documents import field_table, register_table
 from quaver.host.registers import COUNTERS, REPORT, STATUS_BITS
 from quaver.hw.accelerator import Accelerator
-from quaver.hw.core import generator_groups
-from quaver.hw.seeder import Seeder
+from quaver.hw.core import REPORTS, generator_groups
+from quaver.hw.seeder import STAGES, Seeder
 from quaver.hw.streams import activation_beat, sum_beat, weight_beat
 from quaver.sim.sequence import sequence_cycles
 from quaver.synth.flow import synthesize
@@ -163,7 +163,16 @@ def report() -> str:
         [f"`{name}`", f"{width}, signed" if signed else str(width), meaning.format(fraction=LOG2_FRACTION_BITS)]
         for name, (width, signed, meaning) in REPORT.items()
     ]
-    return table(["member", "bits", "meaning"], rows)
+    return table(["member", "bits", "meaning"], rows) + f"\n\n{REPORTS} reports can wait to be read."
+
+
+def reseeding() -> str:
+    """The formula of a re-seeding's cycles, tried on all presets."""
+    for machine in PRESETS.values():
+        groups = generator_groups(machine)
+        if Seeder(groups).cycles != 1 + sum(count for _, count in groups) + STAGES:
+            raise ValueError(f"the formula of a re-seeding is not that of {machine.name}")
+    return block("text", f"cycles = 1 + generators + {STAGES}")
 
 
 def counters() -> str:
@@ -203,6 +212,29 @@ def areas() -> str:
     decoder = area["decoder"]
     rows.append(["one decoder", "", *(str(decoder[cell]) for cell in ("lut4", "ccu2c", "ff", "lut4_equivalent"))])
     return table(["accumulator", "rounding", "LUT4", "CCU2C", "FF", "LUT4 + 2 x CCU2C"], rows)
+
+
+def sr_adders() -> str:
+    """The ways to build a stochastically rounding adder, side by side."""
+    record = recorded("sr_adders")
+    measures = {
+        "lut4_equivalent": "LUT4 + 2 x CCU2C",
+        "levels": "LUT levels",
+        "cell_area": "cell area, µm²",
+        "delay_ps": "cell delay, ns",
+    }
+    ways: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for row in record["rows"]:
+        mode, _, way = row["rounding"].partition(" ")
+        if row["unit"] == "adder" and mode in ("rne", "sr(9)"):
+            ways.setdefault((row["format"], ""), {})[way or mode] = row
+    rows = []
+    for (name, _), each in ways.items():
+        for way, row in each.items():
+            cells = [row["lut4_equivalent"], row["levels"], f"{row['cell_area']:,.0f}", f"{row['delay_ps'] / 1000:.1f}"]
+            rows.append([name, way if way == "rne" else f"sr(9) {way}", *map(str, cells)])
+    note = f"`{record['command']}`, {record['date'][:10]}, cells of {record['liberty']}, wires not counted."
+    return table(["accumulator", "rounding", *measures.values()], rows) + "\n\n" + note
 
 
 def recorded(name: str) -> dict[str, Any]:
@@ -291,13 +323,14 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "timing": timing,
         "ports": ports,
         "statuses": statuses,
+        "reseeding": reseeding,
         "report": report,
         "counters": counters,
         "parts": parts,
         "registers": lambda: register_table(PRESETS["edge"]),
         "fields": lambda: field_table(PRESETS["edge"]),
     },
-    "docs/hardware.md": {"beats": beats, "latencies": latencies, "areas": areas},
+    "docs/hardware.md": {"beats": beats, "latencies": latencies, "areas": areas, "adders": sr_adders},
 }
 """The pages, and what makes each of their generated parts, by the name of its markers."""
 
