@@ -1,5 +1,6 @@
 """Cycle-level simulation: workloads, lowering to matrix products, the machine's time, traffic and energy."""
 
+from quaver.sim.cycle import Stepped, Streams, step_sequence
 from quaver.sim.energy import TABLES, Energy, mac_energy
 from quaver.sim.layers import Conv2d, Linear
 from quaver.sim.lowering import Gemm, forward
@@ -17,6 +18,8 @@ __all__ = [
     "LayerResult",
     "Linear",
     "Simulation",
+    "Stepped",
+    "Streams",
     "Traffic",
     "Workload",
     "accelerator_cycles",
@@ -25,6 +28,7 @@ __all__ = [
     "gemm_cycles",
     "mac_energy",
     "simulate",
+    "step_sequence",
     "traffic",
     "utilization",
     "workload_named",

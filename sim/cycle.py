@@ -1,0 +1,172 @@
+"""The accelerator stepped cycle by cycle, with the values that travel through its registers.
+
+The second of three ways to the same number: `quaver.sim.timing` and `quaver.sim.sequence` have cycles in closed form,
+the RTL is the machine.  Here every register that can hold a value holds it, so that a wrong latency is a wrong bit; the
+arithmetic is golden's, the latencies are those of `Machine`.  Unlike the closed form it knows streams that hesitate.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from quaver.golden import Machine, Matmul
+from quaver.sim.cycle_array import Accepted, Entrance, Rows, Waits
+from quaver.sim.cycle_feet import Feet, OutputUnit, ResultBeat
+from quaver.sim.cycle_operands import Port, Reading, Scratchpad, TileBuffer, a_beats, b_beats, readings
+from quaver.sim.cycle_sums import sums_of
+
+LIMIT = 1_000_000
+"""Cycles after which a sequence that does not end is given up."""
+
+
+def always(cycle: int) -> bool:
+    """A stream that is always ready."""
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streams:
+    """How the streams behave, cycle by cycle; a beat that is on offer stays until it is taken."""
+
+    a: Callable[[int], bool] = always
+    """Whether the next beat of the a operand is on offer."""
+    b: Callable[[int], bool] = always
+    """The same of the b operand."""
+    results: Callable[[int], bool] = always
+    """Whether a beat of results is taken."""
+
+
+class Stepped(NamedTuple):
+    """What a sequence of commands made of the machine."""
+
+    results: list[NDArray | None]
+    """Of each command, codes of its target, shape (rows, columns); None where it has none."""
+    a_beats: list[int]
+    """Cycles in which beats of the a operand were accepted."""
+    b_beats: list[int]
+    """Cycles in which beats of the b operand were accepted."""
+    entered: list[int]
+    """Cycles in which beats of the a operand entered the array."""
+    result_beats: list[int]
+    """Cycles in which beats of results left."""
+    cycles: int
+    """From the first beat of operands to the last beat of results, both included; 0 without results."""
+    waits: Waits
+    """Cycles in which the array waited, by cause."""
+    macs: int
+    """Multiply-accumulates, without padding."""
+
+
+def step_sequence(
+    machine: Machine,
+    work: Iterable[tuple[Matmul, ArrayLike | None, ArrayLike | None]],
+    streams: Streams = Streams(),
+    *,
+    limit: int = LIMIT,
+) -> Stepped:
+    """Step a machine, from reset, through commands that are all queued before the first cycle.
+
+    Parameters
+    ----------
+    work:
+        Commands with their operands, as `quaver.golden.Accelerator.run` takes them, none that it refuses.
+    streams:
+        How the streams behave.
+    limit:
+        Cycles after which to give up.
+
+    Raises
+    ------
+    ValueError
+        If the machine's dataflow is `os`, if operands do not fit their commands, or if there is no end within `limit`.
+    """
+    if machine.dataflow == "os":
+        raise ValueError("dataflow must be 'ws' or 'is' to be stepped, not 'os'")
+    stepper = _Stepper(machine.exchanged if machine.dataflow == "is" else machine, list(work), streams)
+    for cycle in range(limit):
+        stepper.step(cycle)
+        if stepper.finished:
+            return stepper.outcome()
+    raise ValueError(f"the sequence must end within {limit} cycles")
+
+
+class _Stepper:
+    """The parts of the machine and how they are connected.
+
+    In each cycle the parts are stepped from the results back to the operands: each reads what the one before it shows,
+    a register, before that one moves on.
+    """
+
+    def __init__(
+        self, machine: Machine, work: list[tuple[Matmul, ArrayLike | None, ArrayLike | None]], streams: Streams
+    ) -> None:
+        self._commands = [command for command, _, _ in work]
+        self._streams = streams
+        busy, kept = [], False
+        for command, a, b in work:
+            if not command.empty:
+                busy.append((command, None if kept else list(a_beats(machine, command, a)), b))
+                kept = command.keep
+        orders: list[Reading] = [reading for command, _, _ in busy for reading in readings(machine, command)]
+        self._a = Port(machine, [beat for _, a, _ in busy for beat in a or ()], streams.a)
+        self._b = Port(machine, [beat for command, _, b in busy for beat in b_beats(machine, command, b)], streams.b)
+        self._scratchpad, self._tile_buffer = Scratchpad(machine, orders), TileBuffer(machine)
+        adders = sums_of(machine)
+        self._entrance, self._rows = Entrance(machine), Rows(machine, adders)
+        self._feet, self._output = Feet(machine, adders), OutputUnit(machine, self._commands)
+        reach = max(self._feet.reach, machine.foot_cycle + machine.columns) + 1
+        self._beats: deque[Accepted | None] = deque([None] * reach, maxlen=reach)  # accepted 0, 1, 2, ... cycles ago
+        self._missing = sum(command.rows for command in self._commands if command.last and not command.empty)
+        self._left: list[ResultBeat] = []
+        self._result_beats: list[int] = []
+        self._entered: list[int] = []
+        self._macs = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether all operands have entered the array and all results have left."""
+        return self._scratchpad.finished and len(self._left) == self._missing
+
+    def step(self, cycle: int) -> None:
+        """One cycle."""
+        ready = self._streams.results(cycle)
+        if ready and self._output.shown is not None:
+            self._left.append(self._output.shown)
+            self._result_beats.append(cycle)
+        popped = self._feet.pop(self._output.step(self._feet.shown, ready))
+
+        self._entrance.waits.a += self._scratchpad.starved
+        accepted = self._entrance.accept(cycle, self._scratchpad.shown, popped)
+        self._beats.appendleft(accepted)
+        column = self._entrance.load(self._tile_buffer.shown, accepted is not None and accepted.reading.index == 0)
+        if accepted is not None:
+            self._entered.append(cycle)
+            self._macs += accepted.reading.depth * accepted.reading.command.columns
+        inner, tops = self._rows.feet, self._feet.returned.copy()
+        self._feet.step(self._beats, inner)
+        self._rows.step(self._beats, column, tops)
+
+        self._tile_buffer.step(self._b.step(cycle, self._tile_buffer.ready), column is not None)
+        self._scratchpad.step(self._a.step(cycle, self._scratchpad.ready), accepted is not None)
+
+    def outcome(self) -> Stepped:
+        """What there is to tell at the end."""
+        first = min([*self._a.accepted[:1], *self._b.accepted[:1]], default=0)
+        return Stepped(
+            results=[self._result(number) for number in range(len(self._commands))],
+            a_beats=self._a.accepted,
+            b_beats=self._b.accepted,
+            entered=self._entered,
+            result_beats=self._result_beats,
+            cycles=self._result_beats[-1] - first + 1 if self._result_beats else 0,
+            waits=self._entrance.waits,
+            macs=self._macs,
+        )
+
+    def _result(self, number: int) -> NDArray | None:
+        rows = [beat.codes for beat in self._left if beat.command == number]
+        return np.stack(rows) if rows else None
