@@ -10,7 +10,7 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.handle import SimHandleBase
-from cocotb.triggers import ClockCycles
+from cocotb.triggers import ClockCycles, RisingEdge
 from cocotb.utils import get_sim_time
 from cocotbext.axi import (
     AxiLiteBus,
@@ -26,6 +26,7 @@ from quaver.cosim.job import load_job, save_record
 from quaver.golden import Machine
 from quaver.golden.commands import Matmul, Reseed, Update
 from quaver.host.driver import Driver, Refused
+from quaver.host.registers import register_map
 
 WORD = 4
 PERIOD = 2
@@ -46,7 +47,11 @@ class LiteBus:
         return int.from_bytes(response.data, "little")
 
     async def write(self, address: int, word: int) -> None:
-        response = await self._master.write(address, word.to_bytes(WORD, "little"))
+        await self.write_bytes(address, word.to_bytes(WORD, "little"))
+
+    async def write_bytes(self, address: int, data: bytes) -> None:
+        """Write some bytes of a word, and strobe no others."""
+        response = await self._master.write(address, data)
         if response.resp != AxiResp.OKAY:
             raise Refused(f"writing {address:#x}")
 
@@ -81,14 +86,26 @@ class Testbench:
             for part in (end, *(getattr(end, name) for name in ("write_if", "read_if") if hasattr(end, name))):
                 if hasattr(part, "log"):
                     part.log.setLevel("WARNING")
-        self._machine, self._registers = machine, LiteBus(lite)
+        self.machine, self.registers = machine, LiteBus(lite)
 
     async def reset(self) -> None:
-        self.driver = Driver(self._machine, self._registers)
+        self.driver = Driver(self.machine, self.registers)
         self.dut.aresetn.value = 0
         await ClockCycles(self.dut.aclk, 3)
+        self.forget()
         self.dut.aresetn.value = 1
         await ClockCycles(self.dut.aclk, 2)
+
+    def halt(self, on: bool) -> None:
+        """Stop all sources and sinks, in the middle of packets too, which they forget; or let them start anew."""
+        for end in (*self.sources.values(), *self.sinks.values()):
+            end.assert_reset(on)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the packets that were to be sent, and those that were received."""
+        for end in (*self.sources.values(), *self.sinks.values()):
+            end.clear()
 
     def hesitate(self, a: float, b: float, results: float, registers: float) -> None:
         """Probability with which each of the ends idles or is not ready in a cycle."""
@@ -110,10 +127,11 @@ class Script:
 
     def __init__(self, testbench: Testbench, packets: list[bytes]) -> None:
         self._bench, self._packets = testbench, packets
+        self._issue = register_map(testbench.machine)["COMMAND_ISSUE"].offset
         self.received: dict[str, list[bytes]] = {"results": [], "updated": []}
 
     async def reset(self) -> None:
-        """The reset port, for three cycles; what was to be sent is forgotten."""
+        """The reset port, for three cycles; what was to be sent is forgotten, and what was received."""
         await self._bench.reset()
 
     async def hesitate(self, a: float, b: float, results: float, registers: float) -> None:
@@ -127,9 +145,9 @@ class Script:
 
     async def issue(self, kind: str, **members: int) -> bool:
         """Queue a command when there is room; whether the machine took it."""
-        driver = self._bench.driver
+        driver, start = self._bench.driver, get_sim_time("ns")
         while not await driver.room():
-            pass
+            self._in_time(start)
         return await self._granted(driver.issue(KINDS[kind](**members)))
 
     async def push(self, kind: str, **members: int) -> bool:
@@ -152,9 +170,61 @@ class Script:
         """Let queued commands wait, or let them go."""
         await self._bench.driver.hold(on)
 
-    async def restart(self) -> None:
-        """Reset by command."""
-        await self._bench.driver.reset()
+    async def restart(self, flush: bool = False) -> None:
+        """Reset by command; `flush`: and drop what the sources send."""
+        await self._bench.driver.reset(flush=flush)
+
+    async def flush(self, on: bool) -> None:
+        """Let the machine drop what the sources send, or not."""
+        await self._bench.driver.flush(on)
+
+    async def halt(self, on: bool) -> None:
+        """Stop sources and sinks, which forget their packets, or let them start anew."""
+        self._bench.halt(on)
+
+    async def sent(self) -> None:
+        """Wait until the sources have nothing more to send; fail if that takes too long."""
+        start = get_sim_time("ns")
+        while not all(source.idle() for source in self._bench.sources.values()):
+            self._in_time(start)
+            await ClockCycles(self._bench.dut.aclk, 1)
+
+    async def pause(self, name: str, on: bool) -> None:
+        """Let a source or a sink idle, or go on."""
+        (self._bench.sources | self._bench.sinks)[name].pause = on
+
+    async def peek(self, address: int) -> int | None:
+        """The word at an address; None if the machine refuses."""
+        try:
+            return await self._bench.registers.read(address)
+        except Refused:
+            return None
+
+    async def poke(self, address: int, data: list[int]) -> bool:
+        """Write some bytes from an address on, and strobe no others of their word; whether the machine let us."""
+        return await self._granted(self._bench.registers.write_bytes(address, bytes(data)))
+
+    async def clear_status(self, *names: str) -> None:
+        """Clear sticky bits."""
+        await self._bench.driver.clear_status(*names)
+
+    async def now(self) -> int:
+        """Cycles of the clock so far."""
+        return int(get_sim_time("ns")) // PERIOD
+
+    async def interrupted(self, kind: str, **members: int) -> int:
+        """Cycles from the one in which a command is written to the first one with the interrupt line high."""
+        dut, start = self._bench.dut, get_sim_time("ns")
+        pushed = cocotb.start_soon(self.push(kind, **members))
+        written, cycles = False, 0
+        while not (written and int(dut.irq.value)):
+            self._in_time(start)
+            await RisingEdge(dut.aclk)
+            cycles += written
+            taken = int(dut.s_axil_awvalid.value) and int(dut.s_axil_awready.value)
+            written |= bool(taken) and int(dut.s_axil_awaddr.value) == self._issue
+        assert await pushed
+        return cycles
 
     async def clear(self) -> None:
         """Clear counters and sticky status."""
@@ -169,7 +239,7 @@ class Script:
         """Wait until nothing is queued or under way; fail if that takes too long."""
         start = get_sim_time("ns")
         while await self._bench.driver.busy():
-            assert get_sim_time("ns") - start < PERIOD * self._bench.timeout, "the machine hangs"
+            self._in_time(start)
             await ClockCycles(self._bench.dut.aclk, 8)
 
     async def status(self) -> list[str]:
@@ -201,7 +271,7 @@ class Script:
         """The oldest report of statistics, when there is one."""
         start = get_sim_time("ns")
         while (report := await self.report()) is None:
-            assert get_sim_time("ns") - start < PERIOD * self._bench.timeout, "the machine hangs"
+            self._in_time(start)
         return report
 
     async def take(self, name: str) -> int:
@@ -217,6 +287,9 @@ class Script:
         await ClockCycles(self._bench.dut.aclk, count)
         sources, sinks = self._bench.sources.values(), self._bench.sinks.values()
         return all(source.idle() for source in sources) and all(sink.empty() and sink.idle() for sink in sinks)
+
+    def _in_time(self, start: float) -> None:
+        assert get_sim_time("ns") - start < PERIOD * self._bench.timeout, "the machine hangs"
 
     async def _granted(self, access: Coroutine[None, None, None]) -> bool:
         try:

@@ -52,6 +52,7 @@ class Driver:
     async def write(self, name: str, word: int) -> None:
         """Write a register."""
         await self._bus.write(self._map[name].offset, word)
+        self._written[name] = word
 
     async def check_identity(self) -> None:
         """Raise WrongMachine unless identity, interface and description are those expected."""
@@ -66,7 +67,6 @@ class Driver:
         for name, word in command_words(self._map, command).items():
             if name == "COMMAND_ISSUE" or self._written.get(name) != word:
                 await self.write(name, word)
-                self._written[name] = word
 
     async def room(self) -> int:
         """Commands that can be queued."""

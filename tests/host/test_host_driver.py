@@ -236,3 +236,12 @@ def test_registers_by_name(driver: Driver, bus: Memory) -> None:
     assert run(driver.read("COMMAND_ROWS")) == 5
     with pytest.raises(KeyError):
         run(driver.read("NOWHERE"))
+
+
+def test_a_reset_that_flushes_flushes_on(driver: Driver, bus: Memory) -> None:
+    run(driver.reset(flush=True))
+    run(driver.clear_counters())
+    run(driver.flush(False))
+    run(driver.flush())
+    run(driver.reset())
+    assert bus.written == [("CONTROL", word) for word in (0b1010, 0b1100, 0, 0b1000, 0b0010)]
