@@ -6,6 +6,7 @@ import numpy as np
 
 from quaver.cosim.accelerator_runs import Work
 from quaver.cosim.cases import operand
+from quaver.cosim.sequences import SequenceCase
 from quaver.golden import Machine, Matmul, Reseed
 from quaver.golden.accelerator import beats
 from quaver.golden.catalog import BF16, E5M2
@@ -14,6 +15,27 @@ from quaver.golden.s2fp8_fixed import PowerRegisters
 
 ROWS, TILES = 12, 3
 """Largest of a random command, unless the machine's are smaller."""
+COMMANDS = 8
+"""Most commands of a sequence, unless the queue is shorter."""
+
+
+def sequence_cases(rng: np.random.Generator, machine: Machine, count: int) -> list[SequenceCase]:
+    """Random sequences; every second one has updates, re-seedings, idle cycles and back-pressure on every channel.
+
+    Whatever the draws: the first one ends with a report, and the hesitant ones begin with an update where there is a
+    unit for it.
+    """
+    cases = []
+    for index in range(count):
+        slow = index % 2 == 1
+        updates = [_update(rng, machine, least=1)] if slow and machine.update_lanes else []
+        length = int(rng.integers(1, min(COMMANDS, machine.queue_depth - len(updates)) + 1))
+        work = command_sequence(rng, machine, length, others=slow)
+        if index == 0:
+            work[-1] = work[-1]._replace(command=replace(work[-1].command, report=True))
+        hesitation = tuple(rng.choice([0.0, 0.3, 0.8], 4).tolist()) if slow else (0.0,) * 4
+        cases.append(SequenceCase([*updates, *work], hesitation, reset=bool(rng.random() < 0.5) or not slow))
+    return cases
 
 
 def command_sequence(rng: np.random.Generator, machine: Machine, length: int, *, others: bool = True) -> list[Work]:
@@ -106,8 +128,8 @@ def _powered(rng: np.random.Generator, port: Machine, command: Matmul) -> Matmul
     )
 
 
-def _update(rng: np.random.Generator, port: Machine) -> Work:
-    fmt, count = port.update.format, int(rng.integers(0, ROWS))
+def _update(rng: np.random.Generator, port: Machine, least: int = 0) -> Work:
+    fmt, count = port.update.format, int(rng.integers(least, ROWS))
     scalars = operand(rng, fmt, (3,)).tolist()
     elements = operand(rng, fmt, (3, count, port.update_lanes)) if count else None
     command = Update(beats=count, **dict(zip(("rate", "momentum", "decay"), scalars, strict=True)))

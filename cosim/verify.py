@@ -11,15 +11,20 @@ from numpy.typing import NDArray
 from quaver.cosim.array_runs import GemmCase, run_model, run_rtl
 from quaver.cosim.cases import add_products, gemm_cases, join_chunks, mac_cases, operand_pairs, outer_cases
 from quaver.cosim.checks import Check, check
+from quaver.cosim.command_cases import sequence_cases
 from quaver.cosim.exact_cases import canonical
 from quaver.cosim.lanes import Lanes, evaluate, lane_words, product_of
+from quaver.cosim.sequences import check_sequences
 from quaver.cosim.simulator import Model
 from quaver.golden import Format, Machine, decode, multiply
 from quaver.golden.errors import check_range
+from quaver.hw.accelerator import Accelerator
 from quaver.hw.array import array_class
 
 GEMMS = 60
 """GEMMs per verification."""
+SEQUENCES = 24
+"""Sequences of commands per verification."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,10 @@ def check_request(*, cases: int, seed: int) -> None:
 def verify(
     machine: Machine, *, cases: int = 20_000, seed: int = 0, progress: Callable[[str], None] = lambda _: None
 ) -> Report:
-    """Co-verify the RTL of `machine`: exhaustive products, `cases` MACs and outer additions, `GEMMS` GEMMs.
+    """Co-verify the RTL of `machine`, part by part, the array, the whole; after the first that is wrong it ends.
+
+    Exhaustive products, `cases` MACs and outer additions; `GEMMS` GEMMs on the array; `SEQUENCES` sequences of commands
+    on the accelerator behind its AXI ports.
 
     Raises
     ------
@@ -76,6 +84,11 @@ def verify(
     with Model.of(array_class(machine), machine) as model:
         progress(f"{GEMMS} GEMMs")
         report.checks.extend(check_gemms(model, machine, gemm_cases(rng, machine, GEMMS), seed))
+    if report.passed:
+        progress("building the accelerator")
+        with Model.of(Accelerator, machine) as model:
+            progress(f"{SEQUENCES} sequences of commands")
+            report.checks.extend(check_accelerator(model, machine, rng, seed))
     return report
 
 
@@ -176,6 +189,12 @@ def check_gemms(model: Model, machine: Machine, cases: list[GemmCase], seed: int
         check("gemm bits", same, bit),
         check("gemm cycles", np.array([g == e for _, g, e in flowing], bool), cycle),
     ]
+
+
+def check_accelerator(model: Model, machine: Machine, rng: np.random.Generator, seed: int) -> list[Check]:
+    """Sequences of commands on a model of `Accelerator(machine)`; no check of updates where it has no unit for them."""
+    checks = check_sequences(model, machine, sequence_cases(rng, machine, SEQUENCES), seed)
+    return [check for check in checks if machine.update_lanes or check.name != "updates"]
 
 
 def _shape(case: GemmCase) -> str:

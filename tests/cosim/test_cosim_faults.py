@@ -3,8 +3,10 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,7 +15,17 @@ from quaver.cli.main import main
 from quaver.cosim.cases import gemm_cases, mac_cases, outer_cases
 from quaver.cosim.lanes import Lanes
 from quaver.cosim.simulator import Model
-from quaver.cosim.verify import GEMMS, Check, Report, check_gemms, check_macs, check_outer, check_products
+from quaver.cosim.verify import (
+    GEMMS,
+    SEQUENCES,
+    Check,
+    Report,
+    check_accelerator,
+    check_gemms,
+    check_macs,
+    check_outer,
+    check_products,
+)
 from quaver.golden import Machine
 from quaver.golden.catalog import E4M3, E5M2
 from quaver.hw.array import Array
@@ -126,10 +138,27 @@ def test_a_right_machine_passes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert [compared[pairing] for pairing in pairings] == [65_536] * 4
     assert compared["mac dlfloat16 rne"] == compared["outer sum dlfloat16 rne"] == 20_000
     assert compared["gemm bits"] > 1000 and compared["gemm cycles"] == GEMMS // 2 >= 25
+    assert list(compared)[8:] == ["results", "updates", "reports", "states at the end", "sequence cycles"]
+    assert compared["results"] > 500 and compared["updates"] > 100 and compared["reports"] >= 7
+    assert compared["states at the end"] == 5 * SEQUENCES and compared["sequence cycles"] == SEQUENCES // 2 >= 12
 
 
-def check(compared: int, mismatches: int) -> Check:
-    return Check(name="a", compared=compared, mismatches=mismatches, first="a: why" if mismatches else None)
+def test_no_updates_where_there_is_no_unit_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["results", "updates", "reports"]
+
+    def found(*_: object) -> list[Check]:
+        return [check(0 if name == "updates" else 5, 0, name) for name in names]
+
+    monkeypatch.setattr("quaver.cosim.verify.check_sequences", found)
+    for lanes, expected in ((0, ["results", "reports"]), (2, names)):
+        machine = replace(MACHINE, update_lanes=lanes)
+        checks = check_accelerator(cast(Model, None), machine, np.random.default_rng(0), 0)
+        assert [one.name for one in checks] == expected
+        assert Report(machine="m", seed=0, checks=checks).passed == (lanes == 0), "nothing passes that compared nothing"
+
+
+def check(compared: int, mismatches: int, name: str = "a") -> Check:
+    return Check(name=name, compared=compared, mismatches=mismatches, first="a: why" if mismatches else None)
 
 
 @pytest.mark.parametrize(
