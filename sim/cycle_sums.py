@@ -42,7 +42,15 @@ class Operands:
 
     def exact(self, numbers: Codes) -> Exact:
         """What numbers stand for."""
-        return Exact(*(field[numbers] for field in self._table))
+        x = self._table
+        return Exact(
+            x.sign[numbers],
+            x.exponent[numbers],
+            x.significand[numbers],
+            x.sticky[numbers],
+            x.inf[numbers],
+            x.nan[numbers],
+        )
 
 
 class FloatSums:
