@@ -5,11 +5,11 @@ import json
 import random
 from collections.abc import Coroutine, Iterator
 from dataclasses import asdict
+from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.handle import SimHandleBase
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotb.utils import get_sim_time
 from cocotbext.axi import (
@@ -59,10 +59,10 @@ class LiteBus:
 class Testbench:
     """The device with its masters, sources and sinks; every one of them can be made to hesitate."""
 
-    def __init__(self, dut: SimHandleBase, machine: Machine, rng: random.Random, timeout: int) -> None:
+    def __init__(self, dut: Any, machine: Machine, rng: random.Random, timeout: int) -> None:
         self.dut, self.rng, self.timeout = dut, rng, timeout
         clock, reset = dut.aclk, dut.aresetn
-        cocotb.start_soon(Clock(clock, PERIOD, "ns").start())
+        Clock(clock, PERIOD, "ns").start()
         lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), clock, reset, reset_active_level=False)
         updates = machine.update_lanes > 0
         self.sources = {
@@ -265,7 +265,7 @@ class Script:
     async def report(self) -> dict[str, int] | None:
         """The oldest report of statistics."""
         report = await self._bench.driver.report()
-        return report and asdict(report)
+        return None if report is None else asdict(report)
 
     async def next_report(self) -> dict[str, int]:
         """The oldest report of statistics, when there is one."""
@@ -300,7 +300,7 @@ class Script:
 
 
 @cocotb.test()
-async def play(dut: SimHandleBase) -> None:
+async def play(dut: Any) -> None:
     """Play a script.
 
     The job has `machine` and `script`, JSON: a machine's table, and a list of steps, each the name of a method of

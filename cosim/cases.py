@@ -161,8 +161,8 @@ def shape_limits(machine: Machine) -> tuple[int, int, int]:
             return rows, products, columns
 
 
-def operand(rng: Generator, fmt: Format, shape: tuple[int, int]) -> Codes:
-    """Codes of a matrix: of a normal distribution of random scale, with zeros; one matrix in eight of any codes."""
+def operand(rng: Generator, fmt: Format, shape: tuple[int, ...]) -> Codes:
+    """Codes of an array: of a normal distribution of random scale, with zeros; one array in eight of any codes."""
     if rng.integers(0, 8) == 0:
         return rng.integers(0, 1 << fmt.bits, shape)
     values = rng.normal(size=shape) * 2.0 ** rng.integers(-4, 4)

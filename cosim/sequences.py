@@ -167,7 +167,8 @@ class _Findings:
 
     def checks(self) -> list[Check]:
         """A check for each kind of comparison."""
-        return [
-            check(name, np.array([same for same, _ in pairs], bool), lambda i, pairs=pairs: pairs[i][1])
-            for name, pairs in self._compared.items()
-        ]
+
+        def check_of(name: str, pairs: list[tuple[bool, str]]) -> Check:
+            return check(name, np.array([same for same, _ in pairs], bool), lambda i: pairs[i][1])
+
+        return [check_of(name, pairs) for name, pairs in self._compared.items()]

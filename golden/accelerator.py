@@ -226,9 +226,9 @@ class Accelerator:
 
     def _output(self, command: Matmul, chain: _Chain) -> Results:
         machine = self.machine
-        shape = (*chain.a.shape, chain.b.shape[1])
+        (m, k), n = chain.a.shape, chain.b.shape[1]
         arithmetic = machine.arithmetic(machine.a_formats[command.a_format], machine.b_formats[command.b_format])
-        y = gemm(chain.a, chain.b, arithmetic, words=array_words(machine, *shape, chain.issued))
+        y = gemm(chain.a, chain.b, arithmetic, words=array_words(machine, m, k, n, chain.issued))
         lanes, self._lanes = self._lanes, self._lanes.after(command.rows * machine.columns)
         rounding = sr(machine.output_random_bits) if command.stochastic else RNE
         words = None
