@@ -31,8 +31,9 @@ def sequence_cases(rng: np.random.Generator, machine: Machine, count: int) -> li
         updates = [_update(rng, machine, least=1)] if slow and machine.update_lanes else []
         length = int(rng.integers(1, min(COMMANDS, machine.queue_depth - len(updates)) + 1))
         work = command_sequence(rng, machine, length, others=slow)
-        if index == 0:
-            work[-1] = work[-1]._replace(command=replace(work[-1].command, report=True))
+        end = work[-1]
+        if index == 0 and isinstance(end.command, Matmul):
+            work[-1] = end._replace(command=replace(end.command, report=True))
         hesitation = tuple(rng.choice([0.0, 0.3, 0.8], 4).tolist()) if slow else (0.0,) * 4
         cases.append(SequenceCase([*updates, *work], hesitation, reset=bool(rng.random() < 0.5) or not slow))
     return cases
@@ -139,4 +140,4 @@ def _update(rng: np.random.Generator, port: Machine, least: int = 0) -> Work:
 def _empty(rng: np.random.Generator, port: Machine) -> Matmul:
     shape = {"rows": 1, "columns": 1, "tiles": 1}
     shape[str(rng.choice(list(shape)))] = 0
-    return Matmul(**shape, depth=int(rng.integers(2)))
+    return Matmul(rows=shape["rows"], columns=shape["columns"], tiles=shape["tiles"], depth=int(rng.integers(2)))
