@@ -1,6 +1,7 @@
 """Random sequences of commands with their operands, the rare ones often."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from quaver.cosim.sequences import SequenceCase
 from quaver.golden import Machine, Matmul, Reseed
 from quaver.golden.accelerator import beats
 from quaver.golden.catalog import BF16, E5M2
-from quaver.golden.commands import Update
+from quaver.golden.commands import Command, Update
 from quaver.golden.s2fp8_fixed import PowerRegisters
 
 ROWS, TILES = 12, 3
@@ -71,6 +72,31 @@ def command_sequence(rng: np.random.Generator, machine: Machine, length: int, *,
         chained = None if command.last else command
         kept = command if command.keep else None
     return work
+
+
+def operands(rng: np.random.Generator, machine: Machine, command: Command) -> Work:
+    """A command with random operands for the ports of `machine`, an exchanged one if its dataflow is `is`."""
+    if isinstance(command, Reseed) or command.empty:
+        return Work(command)
+    if isinstance(command, Update):
+        elements = operand(rng, machine.update.format, (3 * command.beats, machine.update_lanes))
+        return Work(command, elements=elements.reshape(3, command.beats, -1))
+    products = (command.tiles - 1) * machine.block_products + command.depth
+    a = operand(rng, machine.moving_formats[command.a_format], (command.rows, products))
+    b = operand(rng, machine.stationary_formats[command.b_format], (products, command.columns))
+    return Work(command, a, b)
+
+
+def block(rng: np.random.Generator, machine: Machine, **members: Any) -> Work:
+    """A command of two tiles with its operands, results rounded stochastically where they can be; `members` decide."""
+    shape = {"rows": 3, "columns": 2, "tiles": 2, "depth": machine.block_products, **members}
+    return operands(rng, machine, Matmul(**{"stochastic": machine.output_random_bits > 0, **shape}))
+
+
+def update(rng: np.random.Generator, machine: Machine, count: int) -> Work:
+    """A weight update of `count` beats with its elements."""
+    rate, momentum, decay = operand(rng, machine.update.format, (1, 3))[0].tolist()
+    return operands(rng, machine, Update(beats=count, rate=rate, momentum=momentum, decay=decay))
 
 
 def _command(

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quaver.cosim.accelerator_runs import Play, Work
-from quaver.cosim.cases import operand
+from quaver.cosim.command_cases import command_sequence
 from quaver.cosim.simulator import Model
 from quaver.golden import Accelerator, Machine, Results
-from quaver.golden.commands import Command, Matmul, Reseed, Update
+from quaver.golden.commands import Command, Matmul, Reseed
 from quaver.host import beats
 
 
@@ -84,6 +84,12 @@ class Expectations:
         for name, packet in _packets(self.machine, work.command, outcome).items():
             self._coming[name].append(packet)
 
+    def follow(self, rng: np.random.Generator, count: int = 1) -> None:
+        """Random commands that the machine takes with their packets, and all that they bring about."""
+        for work in command_sequence(rng, self.play.machine, count):
+            self.take(work)
+        self.settle()
+
     def settle(self, *, waiting: bool = False) -> None:
         """All commands complete, with reports, packets and bits of the status, and nothing else; these are cleared.
 
@@ -120,18 +126,6 @@ class Expectations:
     def _granted(self, value: bool, command: Command, how: str) -> None:
         place = self.play.issue(command, patient=how == "issue")
         self._expected.append((place, value, f"step {place}, {how} {command}"))
-
-
-def operands(rng: np.random.Generator, machine: Machine, command: Command) -> Work:
-    """A command with random operands for the ports of `machine`, an exchanged one if its dataflow is `is`."""
-    if isinstance(command, Reseed) or command.empty:
-        return Work(command)
-    if isinstance(command, Update):
-        return Work(command, elements=operand(rng, machine.update.format, (3, command.beats, machine.update_lanes)))
-    products = (command.tiles - 1) * machine.block_products + command.depth
-    a = operand(rng, machine.moving_formats[command.a_format], (command.rows, products))
-    b = operand(rng, machine.stationary_formats[command.b_format], (products, command.columns))
-    return Work(command, a, b)
 
 
 def packets(machine: Machine, work: Work) -> dict[str, NDArray[np.uint8]]:

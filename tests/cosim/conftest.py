@@ -1,5 +1,5 @@
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -8,8 +8,40 @@ from quaver.cosim.array_runs import GemmCase
 from quaver.cosim.cases import operand
 from quaver.cosim.simulator import Model
 from quaver.cosim.verify import Check
-from quaver.golden import Machine
+from quaver.golden import Accumulator, Machine, sr
+from quaver.golden.catalog import E6M5, FP16
+from quaver.hw.accelerator import Accelerator
 from quaver.hw.design import Design
+
+WS = Machine(
+    name="ws",
+    rows=2,
+    columns=2,
+    chunk=2,
+    mac_depth=2,
+    inner=Accumulator(format=E6M5, rounding=sr(6)),
+    outer=Accumulator(format=FP16, rounding=sr(5)),
+    accumulator_depth=8,
+    update_lanes=1,
+    update=Accumulator(format=FP16, rounding=sr(9)),
+    scratchpad_depth=8,
+    queue_depth=4,
+    seed=77,
+)
+OS = Machine(
+    name="os",
+    dataflow="os",
+    rows=2,
+    columns=2,
+    chunk=3,
+    mac_depth=2,
+    inner=Accumulator(format=E6M5, rounding=sr(7)),
+    output_random_bits=0,
+    scratchpad_depth=8,
+    seed=77,
+)
+SMALL = [WS, OS]
+"""Machines whose accelerators are put through what goes wrong."""
 
 
 def plant(verilog: str, module: str, old: str, new: str) -> str:
@@ -61,3 +93,10 @@ def agree() -> Callable[..., None]:
         assert [check.compared for check in checks] == [outputs, sum(case.flows for case in cases)]
 
     return check
+
+
+@pytest.fixture(scope="session", params=SMALL, ids=[machine.name for machine in SMALL])
+def built(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Model]]:
+    """A small machine and the model of its accelerator."""
+    with Model.of(Accelerator, request.param) as model:
+        yield request.param, model
