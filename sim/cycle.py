@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden import Machine, Matmul
 from quaver.sim.cycle_array import Accepted, Entrance, Rows, Waits
+from quaver.sim.cycle_beats import Beat, Reading, a_beats, b_beats, readings
 from quaver.sim.cycle_feet import Feet, OutputUnit, ResultBeat
-from quaver.sim.cycle_operands import Port, Reading, Scratchpad, TileBuffer, a_beats, b_beats, readings
+from quaver.sim.cycle_operands import Port, Scratchpad, TileBuffer
 from quaver.sim.cycle_sums import sums_of
 
 LIMIT = 1_000_000
@@ -70,6 +71,8 @@ def step_sequence(
 ) -> Stepped:
     """Step a machine, from reset, through commands that are all queued before the first cycle.
 
+    One command a cycle leaves the queue, whether or not it has anything to do.
+
     Parameters
     ----------
     work:
@@ -106,14 +109,19 @@ class _Stepper:
     ) -> None:
         self._commands = [command for command, _, _ in work]
         self._streams = streams
-        busy, kept = [], False
-        for command, a, b in work:
-            if not command.empty:
-                busy.append((command, None if kept else list(a_beats(machine, command, a)), b))
-                kept = command.keep
-        orders: list[Reading] = [reading for command, _, _ in busy for reading in readings(machine, command)]
-        self._a = Port(machine, [beat for _, a, _ in busy for beat in a or ()], streams.a)
-        self._b = Port(machine, [beat for command, _, b in busy for beat in b_beats(machine, command, b)], streams.b)
+        a_stream: list[Beat] = []
+        b_stream: list[Beat] = []
+        orders: list[Reading] = []
+        kept = False
+        for since, (command, a, b) in enumerate(work):  # the queue's head gives its orders, a command per cycle
+            if command.empty:
+                continue
+            if not kept:
+                a_stream.extend(a_beats(machine, command, a, since))
+            b_stream.extend(b_beats(machine, command, b, since))
+            orders.extend(readings(machine, command, since))
+            kept = command.keep
+        self._a, self._b = Port(machine, a_stream, streams.a), Port(machine, b_stream, streams.b)
         self._scratchpad, self._tile_buffer = Scratchpad(machine, orders), TileBuffer(machine)
         adders = sums_of(machine)
         self._entrance, self._rows = Entrance(machine), Rows(machine, adders)
@@ -139,7 +147,7 @@ class _Stepper:
             self._result_beats.append(cycle)
         popped = self._feet.pop(self._output.step(self._feet.shown, ready))
 
-        self._entrance.waits.a += self._scratchpad.starved
+        self._entrance.waits.a += self._scratchpad.starved(cycle)
         accepted = self._entrance.accept(cycle, self._scratchpad.shown, popped)
         self._beats.appendleft(accepted)
         column = self._entrance.load(self._tile_buffer.shown, accepted is not None and accepted.reading.index == 0)
@@ -151,7 +159,7 @@ class _Stepper:
         self._rows.step(self._beats, column, tops)
 
         self._tile_buffer.step(self._b.step(cycle, self._tile_buffer.ready), column is not None)
-        self._scratchpad.step(self._a.step(cycle, self._scratchpad.ready), accepted is not None)
+        self._scratchpad.step(cycle, self._a.step(cycle, self._scratchpad.ready), accepted is not None)
 
     def outcome(self) -> Stepped:
         """What there is to tell at the end."""

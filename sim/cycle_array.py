@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from quaver.golden import Machine
 from quaver.golden.lfsr import rotated
-from quaver.sim.cycle_operands import Beat, Reading
-from quaver.sim.cycle_sums import NOTHING, Codes, ExactSums, FloatSums, Generators, Operands
+from quaver.sim.cycle_beats import Beat, Reading
+from quaver.sim.cycle_sums import NOTHING, Codes, ExactSums, FloatSums, Generators, operands_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Entrance:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._a, self._b = Operands(machine.a_formats), Operands(machine.b_formats)
+        self._a, self._b = operands_of(machine.a_formats), operands_of(machine.b_formats)
         self._columns = 0  # of the next tile, that are loaded
         self._sums_back = 0  # the cycle in which the next K tile may start
         self._free, self._slot = machine.output_depth, 0
@@ -114,7 +114,7 @@ class Rows:
 
     def __init__(self, machine: Machine, adders: FloatSums | ExactSums) -> None:
         self._machine, self._adders = machine, adders
-        self._a, self._b = Operands(machine.a_formats), Operands(machine.b_formats)
+        self._a, self._b = operands_of(machine.a_formats), operands_of(machine.b_formats)
         self._shape = shape = machine.rows, machine.columns
         self._tops = np.arange(machine.rows) % machine.segment_rows == 0
         self._bits = machine.inner_rounding.random_bits

@@ -1,108 +1,18 @@
-"""Operands on their way into the stepped array: packets, decoders of S2FP8, scratchpad, tile buffer.
+"""Operands on their way into the stepped array: ports with their decoders of S2FP8, scratchpad, tile buffer.
 
 Every part shows what it offers in `shown`, a register, and is stepped after the part that it feeds: `step` is told
 whether that one took what was shown.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from quaver.golden import Machine, Matmul, PowerRegisters
-from quaver.golden.catalog import E5M2
-from quaver.golden.formats import as_codes
+from quaver.golden import Machine
 from quaver.golden.s2fp8_fixed import s2fp8_decode_fixed
+from quaver.sim.cycle_beats import Beat, Reading
 from quaver.sim.cycle_sums import Codes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Beat:
-    """A beat of an operand's stream."""
-
-    codes: Codes
-    """Of the a operand the products of a row; of the b operand a column of the tile or, transposed, a row."""
-    power: PowerRegisters | None = None
-    """The codes are S2FP8's."""
-    command: Matmul
-    depth: int
-    """Products that its tile has."""
-    index: int
-    """Its place in its tile."""
-    tile_end: bool
-    """The last one of its tile."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What the array is told with a beat of the a operand."""
-
-    command: Matmul
-    index: int
-    """Row of its tile."""
-    first: bool
-    """Of the first K tile of an output."""
-    last: bool
-    """Of the last one."""
-    depth: int
-    """Products that its tile has."""
-    end: bool
-    """The command's last beat."""
-
-
-def depths(machine: Machine, command: Matmul) -> list[int]:
-    """Products of each of a command's tiles."""
-    return [machine.rows] * (command.tiles - 1) + [command.depth]
-
-
-def operand(codes: ArrayLike | None, name: str, shape: tuple[int, int], fmt: object, power: object) -> Codes:
-    """Checked codes of an operand."""
-    checked = as_codes(np.asarray(codes), E5M2 if power is not None else fmt)  # type: ignore[arg-type]
-    if checked.shape != shape:
-        raise ValueError(f"{name} must be of shape {shape}, not {checked.shape}")
-    return checked
-
-
-def a_beats(machine: Machine, command: Matmul, a: ArrayLike | None) -> Iterator[Beat]:
-    """Rows of the a operand, tile by tile, 0 in what a tile does not use."""
-    tiles = depths(machine, command)
-    shape = (command.rows, sum(tiles))
-    codes = operand(a, "a", shape, machine.a_formats[command.a_format], command.a_power)
-    for tile, depth in enumerate(tiles):
-        for row in range(command.rows):
-            lanes = np.zeros(machine.rows, np.int64)
-            lanes[:depth] = codes[row, tile * machine.rows :][:depth]
-            end = row == command.rows - 1
-            yield Beat(codes=lanes, power=command.a_power, command=command, depth=depth, index=row, tile_end=end)
-
-
-def b_beats(machine: Machine, command: Matmul, b: ArrayLike | None) -> Iterator[Beat]:
-    """Columns of the b operand, tile by tile; transposed, the rows."""
-    tiles = depths(machine, command)
-    shape = (sum(tiles), command.columns)
-    codes = operand(b, "b", shape, machine.b_formats[command.b_format], command.b_power)
-    for number, depth in enumerate(tiles):
-        tile = codes[number * machine.rows :][:depth]
-        lines = tile if command.transposed else tile.T
-        for index, line in enumerate(lines):
-            end = index == len(lines) - 1
-            yield Beat(codes=line, power=command.b_power, command=command, depth=depth, index=index, tile_end=end)
-
-
-def readings(machine: Machine, command: Matmul) -> Iterator[Reading]:
-    """The order in which the array is fed with a command's beats."""
-    for tile, depth in enumerate(depths(machine, command)):
-        for row in range(command.rows):
-            last_tile = tile == command.tiles - 1
-            yield Reading(
-                command=command,
-                index=row,
-                first=command.first and tile == 0,
-                last=command.last and last_tile,
-                depth=depth,
-                end=last_tile and row == command.rows - 1,
-            )
 
 
 class Port:
@@ -127,7 +37,7 @@ class Port:
 
     def _accepted(self, cycle: int) -> Beat | None:
         beat = self._next
-        if beat is None or not self._offered(cycle):
+        if beat is None or cycle < beat.since or not self._offered(cycle):
             return None
         self._next = next(self._beats, None)
         self.accepted.append(cycle)
@@ -152,27 +62,26 @@ class Scratchpad:
         """Whether a beat finds room."""
         return self._written - self._freed < len(self._ring)
 
-    @property
-    def starved(self) -> bool:
+    def starved(self, cycle: int) -> bool:
         """Whether there is a command, but no beat to show."""
-        return self._order is not None and self.shown is None
+        return self._order is not None and self._order.since <= cycle and self.shown is None
 
     @property
     def finished(self) -> bool:
         """Whether all has been read and taken."""
         return self._order is None and self.shown is None
 
-    def step(self, written: Beat | None, taken: bool) -> None:
+    def step(self, cycle: int, written: Beat | None, taken: bool) -> None:
         """One cycle: `written` arrives, the array has `taken` the beat shown."""
         if taken or self.shown is None:
-            self.shown = self._read()
+            self.shown = self._read(cycle)
         if written is not None:
             self._ring[self._written % len(self._ring)] = written.codes
             self._written += 1
 
-    def _read(self) -> tuple[Reading, Codes] | None:
+    def _read(self, cycle: int) -> tuple[Reading, Codes] | None:
         order = self._order
-        if order is None or self._position == self._written:
+        if order is None or cycle < order.since or self._position == self._written:
             return None
         codes = self._ring[self._position % len(self._ring)]
         assert codes is not None
@@ -194,7 +103,7 @@ class TileBuffer:
         self._beats: list[list[Beat]] = [[], []]
         self._complete = [False, False]
         self._into = self._out_of = self._column = 0
-        self.shown: tuple[Beat, NDArray[np.int64]] | None = None
+        self.shown: tuple[Beat, Codes] | None = None
         """A column on offer to the array, with a beat of its tile."""
 
     @property

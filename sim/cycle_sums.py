@@ -4,6 +4,7 @@ The arithmetic is golden's, one step at a time; when a step happens is the busin
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,12 @@ class Operands:
             x.inf[numbers],
             x.nan[numbers],
         )
+
+
+@lru_cache(maxsize=16)
+def operands_of(formats: tuple[Format, ...]) -> Operands:
+    """The decoders of an operand with these formats."""
+    return Operands(formats)
 
 
 class FloatSums:
