@@ -112,7 +112,7 @@ class Accelerator:
                 if value != before:
                     return f"{field} must be {before} as in the command before of its chain, not {value}"
         if self._kept is not None:
-            for field in ("rows", "tiles", "a_format"):
+            for field in ("rows", "tiles", "depth", "a_format"):
                 value, before = getattr(command, field), getattr(self._kept[0], field)
                 if value != before:
                     return f"{field} must be {before} as in the command before, which keeps its beats, not {value}"

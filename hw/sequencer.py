@@ -121,7 +121,9 @@ class Sequencer(wiring.Component):
         differs = Value.cast(0)
         for name in alike:
             differs = differs | (getattr(command, name) != getattr(previous, name))
-        again = Cat(getattr(command, name) != getattr(previous, name) for name in ("rows", "tiles", "a_format")).any()
+        again = Cat(
+            getattr(command, name) != getattr(previous, name) for name in ("rows", "tiles", "depth", "a_format")
+        ).any()
         wrong = (
             (command.rows > machine.block_rows)
             | (command.tiles > (1 << TILES) - 1)
