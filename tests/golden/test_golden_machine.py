@@ -26,7 +26,8 @@ from quaver.golden.catalog import BF16, E4M3, E4M3FNUZ, E5M2, FP16, FP32
 NAMES = ", ".join(FORMATS)
 FIELDS = (
     "name, rows, columns, dataflow, a_formats, b_formats, inner, outer, chunk, seed, mac_depth, sr_adder, "
-    "accumulator_depth, output_formats, output_random_bits, s2fp8, update_lanes, update, scratchpad_depth, queue_depth, clock_mhz, technology"
+    "accumulator_depth, output_formats, output_random_bits, s2fp8, "
+    "update_lanes, update, scratchpad_depth, queue_depth, clock_mhz, technology"
 )
 
 
