@@ -6,6 +6,7 @@ queue is deep, and the host takes the reports of statistics as they come.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import dropwhile
 
 from quaver.golden import Machine
 from quaver.golden.commands import Matmul, Update
@@ -17,9 +18,10 @@ def sequence_cycles(machine: Machine, commands: Iterable[Matmul]) -> int:
     0 for commands without results.
     """
     run = _OutputStationary(machine) if machine.dataflow == "os" else _WeightStationary(machine)
-    busy = [command for command in commands if not command.empty]
-    for command in busy:
-        run.execute(command)
+    working = dropwhile(lambda command: command.empty, commands)
+    for asked, command in enumerate(working):  # one command a cycle leaves the queue, empty or not
+        if not command.empty:
+            run.execute(command, asked)
     return run.last_result + 1
 
 
@@ -43,11 +45,11 @@ class _WeightStationary:
 
     def __post_init__(self) -> None:
         self.free = [0, 0]  # when each bank of the tile buffer can be written
-        self.beat = self.machine.decode_latency - 1
 
-    def execute(self, command: Matmul) -> None:
-        """One command: a tile after the other through the tile buffer and the array."""
+    def execute(self, command: Matmul, asked: int) -> None:
+        """One command, whose operands are asked for from cycle `asked` on, tile after tile."""
         machine = self.machine
+        self.beat = max(self.beat, asked + machine.decode_latency - 1)
         for index in range(command.tiles):
             used = command.depth if index == command.tiles - 1 else machine.rows
             loaded = self._load(command.transposed, used if command.transposed else command.columns)
@@ -89,15 +91,17 @@ class _OutputStationary:
     products: int = 0
     """Products in the open chunk."""
 
-    def execute(self, command: Matmul) -> None:
-        """One command, k step after k step."""
+    def execute(self, command: Matmul, asked: int) -> None:
+        """One command, whose operands are asked for from cycle `asked` on, k step after k step."""
         machine = self.machine
         turn = machine.interleave
         for index in range(command.tiles):
             first = command.first and index == 0
             last = command.last and index == command.tiles - 1
             self.products = 1 if first else self.products + 1
-            start = machine.input_latency if self.step is None else self.step + turn
+            start = asked + machine.input_latency
+            if self.step is not None:
+                start = max(start, self.step + turn)
             if last or self.products == machine.chunk:
                 if self.closed is not None:
                     start = max(start, self.closed + turn * machine.drain_steps)

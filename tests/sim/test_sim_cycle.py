@@ -104,7 +104,6 @@ def check_conservation(machine: Machine, work: Work, stepped: Stepped) -> None:
 
 def test_random_sequences() -> None:
     seen: list[tuple[Machine, Work, int]] = []
-    on_time: list[bool] = []
 
     @settings(max_examples=DRAWS, deadline=None, database=None, derandomize=True)
     @given(machines(), st.integers(0, 1 << 32), st.integers(1, 4))
@@ -113,9 +112,7 @@ def test_random_sequences() -> None:
         port = machine.exchanged if machine.dataflow == "is" else machine
         flowing = step_sequence(machine, work)
         count = compared(machine, work, flowing)
-        # An empty command is a cycle in which the next one's operands are not asked for yet.
-        late = flowing.cycles - sequence_cycles(port, [command for command, _, _ in work])
-        assert 0 <= late <= sum(command.empty for command, _, _ in work)
+        assert flowing.cycles == sequence_cycles(port, [command for command, _, _ in work])
         check_conservation(machine, work, flowing)
         if len(seen) % (DRAWS // HESITANT) == 0:
             stream = hesitant(seed)
@@ -130,11 +127,10 @@ def test_random_sequences() -> None:
             ):
                 assert all(map(moves, cycles))
         seen.append((machine, work, count))
-        on_time.append(late == 0)
 
     draw()
     drawn = [machine for machine, _, _ in seen]
-    assert len(seen) >= sum(on_time) >= 150
+    assert len(seen) >= 150
     assert sum(count for _, _, count in seen) > 1000
     assert {machine.dataflow for machine in drawn} == {"ws", "is"}
     assert any(machine.segments > 1 for machine in drawn)
