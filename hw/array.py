@@ -98,8 +98,9 @@ class Array(wiring.Component):
         issued = accept & beat.last
         m.d.sync += [slot.eq(slot + issued), free.eq(free - issued + popped)]
 
-        may_start = complete & (beat.first | (patience == 0))
+        may_start = Signal()
         m.d.comb += [
+            may_start.eq(complete & (beat.first | (patience == 0))),
             activations.ready.eq((~beat.start | may_start) & (~beat.last | free.any())),
             accept.eq(activations.valid & activations.ready),
             start.eq(accept & beat.start),
