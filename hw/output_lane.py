@@ -11,6 +11,8 @@ from quaver.golden.lfsr import WIDTH
 from quaver.golden.logarithms import LOG2_FRACTION_BITS
 from quaver.golden.s2fp8_fixed import FACTOR_BITS, OFFSET_BITS
 from quaver.golden.scaling import SCALE_MAX, SCALE_MIN
+from quaver.host.beats import lane_bytes
+from quaver.hw.axi import BYTE
 from quaver.hw.decoder import unpack
 from quaver.hw.design import place
 from quaver.hw.lfsr import WordGenerator
@@ -20,7 +22,6 @@ from quaver.hw.power_law import POWER_LAW_LATENCY, PowerLaw
 from quaver.hw.rounder import ROUNDER_LATENCY, Rounder, number_layout
 from quaver.hw.unpacked import operand_shape
 
-BYTE = 8
 LANE_LATENCY = 2 + ROUNDER_LATENCY
 """Registers of an `OutputLane` that cannot squeeze: of the scaled number, in the rounder, of the result."""
 SCALE_BITS = (SCALE_MAX - SCALE_MIN).bit_length()
@@ -34,7 +35,7 @@ _GENERATOR_PORTS = ("seed", "reseed", "state", "step")
 
 def slot_bytes(fmt: Format) -> int:
     """Bytes that a result takes."""
-    return -(-fmt.bits // BYTE)
+    return lane_bytes((fmt,))
 
 
 def lane_latency(squeeze: bool) -> int:
