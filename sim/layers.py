@@ -1,4 +1,4 @@
-"""Layers that run on the array, described by their shapes alone."""
+"""Layers that multiply, described by their shapes alone; those that do not are `quaver.sim.vector_layers`'."""
 
 from dataclasses import dataclass
 
@@ -109,7 +109,7 @@ class Conv2d:
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
-    """A fully connected layer."""
+    """A fully connected layer, applied to each of an input's rows."""
 
     name: str
     """Name in reports, unique in a workload."""
@@ -117,12 +117,19 @@ class Linear:
     """Inputs."""
     out_features: int
     """Outputs."""
+    rows: int = 1
+    """Vectors per input that it is applied to, such as the tokens of a sequence."""
+    serial: bool = False
+    """Whether each row needs the outputs of the one before, as a recurrent layer's state does."""
     bias: bool = True
     """Whether a number is added per output: a parameter, but no MAC."""
+    tied: bool = False
+    """Whether the matrix is another layer's, such as an embedding's: no parameters of its own, and no update."""
 
     def __post_init__(self) -> None:
         check_range(f"{self.name}: in_features", self.in_features, 1, _MAX)
         check_range(f"{self.name}: out_features", self.out_features, 1, _MAX)
+        check_range(f"{self.name}: rows", self.rows, 1, _MAX)
 
     @property
     def weights(self) -> int:
@@ -131,13 +138,44 @@ class Linear:
 
     @property
     def parameters(self) -> int:
-        """Elements of the matrix and of the bias."""
-        return self.weights + (self.out_features if self.bias else 0)
+        """Elements of the matrix, unless it is tied, and of the bias."""
+        return (0 if self.tied else self.weights) + (self.out_features if self.bias else 0)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates per input vector."""
-        return self.weights
+        """Multiply-accumulates per input."""
+        return self.rows * self.weights
 
 
-Layer = Conv2d | Linear
+@dataclass(frozen=True, kw_only=True)
+class MatMul:
+    """A product of two tensors that are both computed, such as the scores of an attention: Y = A B, no parameters."""
+
+    name: str
+    """Name in reports, unique in a workload."""
+    m: int
+    """Rows of A and Y."""
+    k: int
+    """Columns of A, rows of B."""
+    n: int
+    """Columns of B and Y."""
+    count: int = 1
+    """Products of this shape per input, such as an attention's heads."""
+
+    def __post_init__(self) -> None:
+        for field in ("m", "k", "n", "count"):
+            check_range(f"{self.name}: {field}", getattr(self, field), 1, _MAX)
+
+    @property
+    def parameters(self) -> int:
+        """None."""
+        return 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per input."""
+        return self.count * self.m * self.k * self.n
+
+
+Multiplying = Conv2d | Linear | MatMul
+"""Layers that become matrix multiplications."""

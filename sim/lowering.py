@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from quaver.golden.errors import check_range
-from quaver.sim.layers import Conv2d, Layer
+from quaver.sim.layers import Conv2d, Linear
 
 BATCH_MAX = 65536
 
@@ -35,7 +35,7 @@ class Gemm:
         return self.groups * self.m * self.k * self.n
 
 
-def forward(layer: Layer, batch: int) -> Gemm:
+def forward(layer: Conv2d | Linear, batch: int) -> Gemm:
     """The forward pass of `layer` over `batch` inputs.
 
     A convolution is unrolled (im2col): a row of A holds the inputs that one output position sees, so that

@@ -6,7 +6,8 @@ its first 3 x 3 convolution, and a 1 x 1 convolution brings the shortcut to the 
 
 from collections.abc import Iterator
 
-from quaver.sim.layers import Conv2d, Layer, Linear
+from quaver.sim.layers import Conv2d, Linear
+from quaver.sim.network import Layer
 
 IMAGE = 224
 CLASSES = 1000

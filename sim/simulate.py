@@ -8,9 +8,10 @@ from quaver.golden import Machine
 from quaver.golden.errors import check_choice, check_range
 from quaver.sim.energy import Energy, gemm_energy
 from quaver.sim.lowering import BATCH_MAX, Gemm, forward
+from quaver.sim.network import Workload
 from quaver.sim.timing import accelerator_cycles, utilization
 from quaver.sim.traffic import Traffic, traffic
-from quaver.sim.workloads import Workload, workload_named
+from quaver.sim.workloads import workload_named
 
 PASSES = ("forward",)
 """The passes that can be simulated."""

@@ -7,9 +7,10 @@ import pytest
 
 from quaver.golden import PRESETS
 from quaver.sim.layers import Conv2d
+from quaver.sim.network import Workload
 from quaver.sim.simulate import simulate
 from quaver.sim.timing import accelerator_cycles
-from quaver.sim.workloads import Workload, workload_named
+from quaver.sim.workloads import workload_named
 
 TINY, CLOUD = PRESETS["tiny"], PRESETS["cloud"]
 

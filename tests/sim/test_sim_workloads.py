@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quaver.sim.layers import Conv2d, Linear
-from quaver.sim.workloads import Workload, workload_named
+from quaver.sim.network import Workload
+from quaver.sim.workloads import workload_named
 
 
 def conv(**changes: Any) -> Conv2d:
