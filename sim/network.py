@@ -15,8 +15,8 @@ Layer = Multiplying | Vector | Embedding
 class Workload:
     """A network: its layers in the order in which a forward pass runs them.
 
-    The order tells what a vector layer reads: what the layer before it wrote, and for the rest tensors of layers further
-    up.  The first layer with parameters is the one that needs no gradient of its input.
+    The order tells what a vector layer reads: what the layer before it wrote, and for the rest tensors of layers
+    further up.  The first layer with parameters is the one that needs no gradient of its input.
     """
 
     name: str
