@@ -17,9 +17,11 @@ from quaver.golden.logarithms import exp2_fixed, log2_fixed
 from quaver.golden.loss_scaling import BackOff, ConstantScale, LogMax, LossScaling, RisingFloor
 from quaver.golden.mac import accumulate, add, chunk_addend, mac, multiply
 from quaver.golden.machine import PRESETS, Machine
+from quaver.golden.memory import Memory
 from quaver.golden.noune_biases import NOUNE_BIASES, NouneBiases, noune_bias
 from quaver.golden.output import OutputStatistics, output
 from quaver.golden.plan import Block, plan
+from quaver.golden.recipe import RECIPES, Recipe, recipe_named
 from quaver.golden.rounding import RHA, RNE, RTZ, Rounding, round_to, sr
 from quaver.golden.s2fp8 import (
     S2fp8Parameters,
@@ -49,6 +51,7 @@ __all__ = [
     "HOPPER_FP8",
     "NOUNE_BIASES",
     "PRESETS",
+    "RECIPES",
     "RHA",
     "RNE",
     "RTZ",
@@ -76,9 +79,11 @@ __all__ = [
     "LossScaling",
     "Machine",
     "Matmul",
+    "Memory",
     "NouneBiases",
     "OutputStatistics",
     "PowerRegisters",
+    "Recipe",
     "Reseed",
     "Results",
     "RisingFloor",
@@ -113,6 +118,7 @@ __all__ = [
     "output",
     "plan",
     "power_law",
+    "recipe_named",
     "rescale",
     "round_to",
     "s2fp8_decode",

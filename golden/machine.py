@@ -8,7 +8,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,13 +18,16 @@ from quaver.golden.errors import check_choice
 from quaver.golden.exact_register import ExactRegister
 from quaver.golden.formats import Format
 from quaver.golden.machine_checks import Dataflow, SrAdder, Technology, check_machine
-from quaver.golden.machine_tables import check_keys, read_accumulator, read_formats, read_inner, sum_table
+from quaver.golden.machine_tables import check_keys, read_accumulator, read_formats, read_inner, read_memory, sum_table
+from quaver.golden.memory import Memory
 from quaver.golden.rounding import RTZ, Rounding, sr
 
 OUTPUT_LATENCY = 4
 """Registers of the output unit, those of a power law aside."""
 POWER_LATENCY = 4
 """Registers of S2FP8's power law."""
+_SURROUNDINGS = ("name", "memory", "vector_lanes")
+"""Fields that no RTL depends on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,11 @@ class Machine:
     """Beats of the a operand that are held for commands to come, or to be read again, 8 to 65536."""
     queue_depth: int = 16
     """Commands that wait, and as many that are under way, 2 to 256."""
+    memory: Memory = Memory()
+    """Buffer and DRAM beside the accelerator: what the simulator knows of the system, not generated."""
+    vector_lanes: int = 16
+    """Lanes of the unit beside the array that runs element-wise, normalising and pooling layers, an operation per lane
+    and cycle, 1 to 65536; likewise not generated."""
     clock_mhz: float = 500.0
     """Clock that turns cycles into seconds."""
     technology: Technology = "45nm"
@@ -279,13 +287,14 @@ class Machine:
             "inner": sum_table(self.inner),
             "outer": sum_table(self.outer),
             "update": sum_table(self.update),
+            "memory": asdict(self.memory),
             "clock_mhz": float(self.clock_mhz),
         }
 
     @cached_property
     def digest(self) -> str:
-        """Hash of everything but the name: equal machines have equal digests."""
-        content = {key: value for key, value in self.to_dict().items() if key != "name"}
+        """Hash of all that makes the accelerator: machines that differ in name or surroundings have equal digests."""
+        content = {key: value for key, value in self.to_dict().items() if key not in _SURROUNDINGS}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
@@ -304,6 +313,7 @@ class Machine:
             "inner": read_inner,
             "outer": read_accumulator,
             "update": read_accumulator,
+            "memory": read_memory,
         }
         check_keys("key", table, [f.name for f in fields(cls)])
         values = {key: readers[key](key, value) if key in readers else value for key, value in table.items()}
@@ -340,14 +350,34 @@ _ECP5 = Machine(name="ecp5", rows=8, columns=8, chunk=64, mac_depth=6, accumulat
 _EDGE = Machine(name="edge", rows=16, columns=16, chunk=64, mac_depth=4, accumulator_depth=1024, clock_mhz=500.0)
 _CLOUD = Machine(name="cloud", rows=128, columns=128, chunk=64, mac_depth=4, accumulator_depth=1024, clock_mhz=1000.0)
 
+_HBM2 = Memory(buffer_kib=24 << 10, dram="hbm2", dram_gb_per_s=512.0, dram_latency_ns=100.0, dram_burst_bytes=64)
+
 PRESETS: dict[str, Machine] = {
     machine.name: machine
     for machine in (
-        replace(_TINY, update_lanes=4),
-        replace(_ECP5, update_lanes=2),
-        replace(_EDGE, update_lanes=16),
-        replace(_CLOUD, name="rapid", rows=64, columns=64, update_lanes=64),
-        replace(_CLOUD, update_lanes=128),
+        replace(
+            _TINY,
+            update_lanes=4,
+            vector_lanes=4,
+            memory=Memory(buffer_kib=16, dram_gb_per_s=0.4, dram_burst_bytes=16),
+        ),
+        replace(
+            _ECP5,
+            update_lanes=2,
+            vector_lanes=8,
+            memory=Memory(buffer_kib=128, dram_gb_per_s=1.6, dram_burst_bytes=16),
+        ),
+        replace(_EDGE, update_lanes=16, vector_lanes=64),
+        replace(
+            _CLOUD,
+            name="rapid",
+            rows=64,
+            columns=64,
+            update_lanes=64,
+            vector_lanes=256,
+            memory=replace(_HBM2, buffer_kib=6 << 10, dram_gb_per_s=256.0),
+        ),
+        replace(_CLOUD, update_lanes=128, vector_lanes=1024, memory=_HBM2),
     )
 }
 """The named machines."""

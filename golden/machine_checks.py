@@ -41,6 +41,7 @@ def check_machine(machine: "Machine") -> None:
             raise ValueError(f"{field} of a machine with s2fp8 must have bf16, not {[f.name for f in formats]}")
     check_range("update_lanes", machine.update_lanes, 0, 1024)
     check_range("bits of update.format", machine.update.format.bits, 1, 16)
+    check_range("vector_lanes", machine.vector_lanes, 1, 1 << 16)
     check_range("scratchpad_depth", machine.scratchpad_depth, 8, 1 << 16)
     check_range("queue_depth", machine.queue_depth, 2, 256)
     if len(set(machine.output_formats)) != len(machine.output_formats) or len(machine.output_formats) > 15:

@@ -1,11 +1,13 @@
 """Values of a machine as a TOML file has them, and back; messages name the key."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 from quaver.golden.arithmetic import Accumulator, ExactSum
 from quaver.golden.catalog import format_named
 from quaver.golden.errors import check_choice
 from quaver.golden.formats import Format
+from quaver.golden.memory import Memory
 from quaver.golden.rounding import Rounding
 
 
@@ -47,5 +49,15 @@ def read_accumulator(field: str, value: object, what: str = "a table") -> Accumu
             rounding=Rounding(mode=value.get("rounding", "rne"), random_bits=value.get("random_bits", 0)),
             overflow=value.get("overflow", default.overflow),
         )
+    except ValueError as error:
+        raise ValueError(f"{field}.{error}") from error
+
+
+def read_memory(field: str, value: object) -> Memory:
+    if not isinstance(value, dict):
+        raise ValueError(f"{field} must be a table, not {value!r}")
+    check_keys(f"key of {field}", value, [f.name for f in fields(Memory)])
+    try:
+        return Memory(**value)
     except ValueError as error:
         raise ValueError(f"{field}.{error}") from error

@@ -27,7 +27,7 @@ NAMES = ", ".join(FORMATS)
 FIELDS = (
     "name, rows, columns, dataflow, a_formats, b_formats, inner, outer, chunk, seed, mac_depth, sr_adder, "
     "accumulator_depth, output_formats, output_random_bits, s2fp8, "
-    "update_lanes, update, scratchpad_depth, queue_depth, clock_mhz, technology"
+    "update_lanes, update, scratchpad_depth, queue_depth, memory, vector_lanes, clock_mhz, technology"
 )
 
 
@@ -352,7 +352,40 @@ def test_every_field_counts_in_the_digest():
     digests = {dataclasses.replace(machine, **{key: value}).digest for key, value in changes.items()}
     assert len(digests | {machine.digest}) == len(changes) + 1
     only_choice = {"name", "technology", "s2fp8"}  # the last one asks for other formats
-    assert {f.name for f in dataclasses.fields(Machine)} == set(changes) | only_choice
+    surroundings = {"memory": Memory(buffer_kib=1), "vector_lanes": 3}
+    assert all(
+        dataclasses.replace(machine, **{key: value}).digest == machine.digest for key, value in surroundings.items()
+    )
+    assert {f.name for f in dataclasses.fields(Machine)} == set(changes) | only_choice | set(surroundings)
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ({"buffer_kib": 0}, "buffer_kib must be an integer in 1..4194304, not 0"),
+        ({"double_buffered": 2}, "double_buffered must be one of False, True, not 2"),
+        ({"dram": "hbm9"}, "dram must be one of ddr, hbm2, gddr6, not 'hbm9'"),
+        ({"dram_gb_per_s": 0}, "dram_gb_per_s must be a number above 0, not 0"),
+        ({"dram_gb_per_s": True}, "dram_gb_per_s must be a number above 0, not True"),
+        ({"dram_latency_ns": -1.0}, "dram_latency_ns must be a number of at least 0, not -1.0"),
+        (
+            {"dram_burst_bytes": 48},
+            f"dram_burst_bytes must be one of {', '.join(str(1 << i) for i in range(13))}, not 48",
+        ),
+    ],
+)
+def test_a_memory_is_checked(table, text):
+    assert message(lambda: Machine.from_dict({"memory": table})) == f"memory.{text}"
+
+
+def test_a_memory_is_read():
+    machine = Machine.from_dict(tomllib.loads("[memory]\nbuffer_kib = 64\ndram_latency_ns = 0"))
+    assert machine.memory == Memory(buffer_kib=64, dram_latency_ns=0)
+    assert Machine.from_dict(machine.to_dict()) == machine
+    assert message(lambda: Machine.from_dict({"memory": 3})) == "memory must be a table, not 3"
+    assert message(lambda: Machine.from_dict({"memory": {"size": 3}})).startswith(
+        "key of memory must be one of buffer_kib"
+    )
 
 
 def test_defaults_stand_in_for_absent_keys():
