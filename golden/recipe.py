@@ -49,7 +49,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="mellempudi2019",
             source="Mellempudi et al. 2019, arXiv 1905.12334: E5M2 for weights, activations, errors and gradients, "
-            "FP16 master weights; BF16 for the first and the last layer, kept more precise there, FP16 momentum are ours",
+            "FP16 master weights; BF16 for the first and the last layer, more precise there, FP16 momentum are ours",
             weight=E5M2,
             activation=E5M2,
             error=E5M2,

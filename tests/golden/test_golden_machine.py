@@ -16,6 +16,7 @@ from quaver.golden import (
     ExactSum,
     Format,
     Machine,
+    Memory,
     Rounding,
     format_named,
     noune,
