@@ -5,7 +5,6 @@ the RTL is the machine.  Here every register that can hold a value holds it, so 
 arithmetic is golden's, the latencies are those of `Machine`.  Unlike the closed form it knows streams that hesitate.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,10 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quaver.golden import Machine, Matmul
-from quaver.sim.cycle_array import Accepted, Entrance, Rows, Waits
+from quaver.sim.cycle_array import WeightStationaryArray
 from quaver.sim.cycle_beats import Beat, Reading, a_beats, b_beats, readings
-from quaver.sim.cycle_feet import Feet, OutputUnit, ResultBeat
-from quaver.sim.cycle_operands import Port, Scratchpad, TileBuffer
+from quaver.sim.cycle_feet import OutputUnit, ResultBeat
+from quaver.sim.cycle_macs import Waits
+from quaver.sim.cycle_operands import Port, RowQueue, Scratchpad, TileBuffer
+from quaver.sim.cycle_os_array import OutputStationaryArray
 from quaver.sim.cycle_sums import sums_of
 
 LIMIT = 1_000_000
@@ -85,10 +86,8 @@ def step_sequence(
     Raises
     ------
     ValueError
-        If the machine's dataflow is `os`, if operands do not fit their commands, or if there is no end within `limit`.
+        If operands do not fit their commands, or if there is no end within `limit`.
     """
-    if machine.dataflow == "os":
-        raise ValueError("dataflow must be 'ws' or 'is' to be stepped, not 'os'")
     stepper = _Stepper(machine.exchanged if machine.dataflow == "is" else machine, list(work), streams)
     for cycle in range(limit):
         stepper.step(cycle)
@@ -122,12 +121,13 @@ class _Stepper:
             orders.extend(readings(machine, command, since))
             kept = command.keep
         self._a, self._b = Port(machine, a_stream, streams.a), Port(machine, b_stream, streams.b)
-        self._scratchpad, self._tile_buffer = Scratchpad(machine, orders), TileBuffer(machine)
-        adders = sums_of(machine)
-        self._entrance, self._rows = Entrance(machine), Rows(machine, adders)
-        self._feet, self._output = Feet(machine, adders), OutputUnit(machine, self._commands)
-        reach = max(self._feet.reach, machine.foot_cycle + machine.columns) + 1
-        self._beats: deque[Accepted | None] = deque([None] * reach, maxlen=reach)  # accepted 0, 1, 2, ... cycles ago
+        self._scratchpad, self._output = Scratchpad(machine, orders), OutputUnit(machine, self._commands)
+        self._weights: RowQueue | TileBuffer
+        self._array: OutputStationaryArray | WeightStationaryArray
+        if machine.dataflow == "os":
+            self._weights, self._array = RowQueue(machine), OutputStationaryArray(machine, sums_of(machine))
+        else:
+            self._weights, self._array = TileBuffer(machine), WeightStationaryArray(machine, sums_of(machine))
         self._missing = sum(command.rows for command in self._commands if command.last and not command.empty)
         self._left: list[ResultBeat] = []
         self._result_beats: list[int] = []
@@ -141,24 +141,19 @@ class _Stepper:
 
     def step(self, cycle: int) -> None:
         """One cycle."""
-        ready = self._streams.results(cycle)
+        array, ready = self._array, self._streams.results(cycle)
         if ready and self._output.shown is not None:
             self._left.append(self._output.shown)
             self._result_beats.append(cycle)
-        popped = self._feet.pop(self._output.step(self._feet.shown, ready))
+        popped = array.feet.pop(self._output.step(array.feet.shown, ready))
 
-        self._entrance.waits.a += self._scratchpad.starved(cycle)
-        accepted = self._entrance.accept(cycle, self._scratchpad.shown, popped)
-        self._beats.appendleft(accepted)
-        column = self._entrance.load(self._tile_buffer.shown, accepted is not None and accepted.reading.index == 0)
+        array.waits.a += self._scratchpad.starved(cycle)
+        accepted, taken = array.step(cycle, self._scratchpad.shown, self._weights.shown, popped)
         if accepted is not None:
             self._entered.append(cycle)
-            self._macs += accepted.reading.depth * accepted.reading.command.columns
-        inner, tops = self._rows.feet, self._feet.returned.copy()
-        self._feet.step(self._beats, inner)
-        self._rows.step(self._beats, column, tops)
+            self._macs += accepted.depth * accepted.command.columns
 
-        self._tile_buffer.step(self._b.step(cycle, self._tile_buffer.ready), column is not None)
+        self._weights.step(self._b.step(cycle, self._weights.ready), taken)
         self._scratchpad.step(cycle, self._a.step(cycle, self._scratchpad.ready), accepted is not None)
 
     def outcome(self) -> Stepped:
@@ -171,7 +166,7 @@ class _Stepper:
             entered=self._entered,
             result_beats=self._result_beats,
             cycles=self._result_beats[-1] - first + 1 if self._result_beats else 0,
-            waits=self._entrance.waits,
+            waits=self._array.waits,
             macs=self._macs,
         )
 

@@ -7,40 +7,58 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quaver.golden import Machine
-from quaver.golden.lfsr import rotated
 from quaver.sim.cycle_beats import Beat, Reading
+from quaver.sim.cycle_feet import Arrival, Feet
+from quaver.sim.cycle_macs import Macs, Waits, moved
 from quaver.sim.cycle_sums import NOTHING, Codes, ExactSums, FloatSums, Generators, operands_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accepted:
-    """A beat of the a operand in the array, and what is known of it."""
+class Accepted(Arrival):
+    """A beat of the a operand in the array, and what is known of it and of its sums."""
 
     reading: Reading
     numbers: Codes
     """Operands of the rows (see `Operands`)."""
-    slot: int
-    """Where its result goes in the output buffer; 0 if it has none."""
-    fresh: bool
-    """Inner sums start from -0."""
-    final: bool
-    """Inner sums are complete at the foot."""
-    opens: bool
-    """Outer sums start from +0."""
 
 
-@dataclass(kw_only=True)
-class Waits:
-    """Cycles in which the array took no beat, by cause."""
+class WeightStationaryArray:
+    """Entrance, rows and feet."""
 
-    a: int = 0
-    """There was none, although a command is under way."""
-    b: int = 0
-    """Its tile of the b operand was not loaded."""
-    sums: int = 0
-    """The sums that it adds to were not back."""
-    results: int = 0
-    """There was no room for its result."""
+    def __init__(self, machine: Machine, adders: FloatSums | ExactSums) -> None:
+        self._entrance, self._rows = Entrance(machine), Rows(machine, adders)
+        self.feet = Feet(machine, adders)
+        reach = max(self.feet.reach, machine.foot_cycle + machine.columns) + 1
+        self._beats: deque[Accepted | None] = deque([None] * reach, maxlen=reach)  # accepted 0, 1, 2, ... cycles ago
+
+    @property
+    def waits(self) -> Waits:
+        """Cycles in which it waited so far."""
+        return self._entrance.waits
+
+    def step(
+        self, cycle: int, beat: tuple[Reading, Codes] | None, column: tuple[Beat, Codes] | None, popped: bool
+    ) -> tuple[Reading | None, bool]:
+        """One cycle.
+
+        Parameters
+        ----------
+        beat, column:
+            What is on offer: a beat of the a operand, a column of the next tile of the b operand.
+        popped:
+            A beat leaves the output buffer.
+
+        Returns
+        -------
+        The beat that is accepted, and whether the column is taken.
+        """
+        accepted = self._entrance.accept(cycle, beat, popped)
+        self._beats.appendleft(accepted)
+        weights = self._entrance.load(column, accepted is not None and accepted.reading.index == 0)
+        inner, tops = self._rows.feet, self.feet.returned.copy()
+        self.feet.step(self._beats, inner)
+        self._rows.step(self._beats, weights, tops)
+        return None if accepted is None else accepted.reading, weights is not None
 
 
 class Entrance:
@@ -91,13 +109,16 @@ class Entrance:
             chunk_ended = self._tile_pass == passes - 1
             self._tile_pass = 0 if reading.first or chunk_ended else self._tile_pass + 1
             self._opens = reading.first or (self._opens and not chunk_ended)
-        slot = self._slot
+        slot = None
         if reading.last:
+            slot = self._slot
             self._free -= 1
             self._slot = (slot + 1) % self._machine.output_depth
         return Accepted(
             reading=reading,
             numbers=self._a.numbers(codes, reading.command.a_format),
+            row=reading.index,
+            leaves=reading.last,
             slot=slot,
             fresh=self._tile_pass == 0,
             final=self._tile_pass == passes - 1 or reading.last,
@@ -113,28 +134,23 @@ class Rows:
     """
 
     def __init__(self, machine: Machine, adders: FloatSums | ExactSums) -> None:
-        self._machine, self._adders = machine, adders
-        self._a, self._b = operands_of(machine.a_formats), operands_of(machine.b_formats)
-        self._shape = shape = machine.rows, machine.columns
+        self._machine = machine
+        self._macs = Macs(machine, adders)
+        shape = machine.rows, machine.columns
         self._tops = np.arange(machine.rows) % machine.segment_rows == 0
         self._bits = machine.inner_rounding.random_bits
         self._generators = Generators(machine.seed, range(machine.rows), self._bits)
-        self._activations, self._words = self._nothing(), np.zeros(shape, np.int64)
+        self._activations, self._words, self._forwarded, self._shadow, self._active = (
+            np.full(shape, NOTHING, np.int64) for _ in range(5)
+        )
         self._swaps, self._taken = np.zeros(shape, bool), np.zeros(shape, bool)
-        self._forwarded, self._shadow, self._active = (self._nothing() for _ in range(3))
-        self._products = deque([(self._nothing(),) * 2 + (self._words,)] * machine.product_latency)
-        empty = np.full(shape, NOTHING, adders.dtype)
-        self._sums = deque([empty] * machine.adder_latency)
         reach = 3 + max(map(machine.row_skew, range(machine.rows)))
         self._bursts: deque[Codes | None] = deque([None] * reach, maxlen=reach)
-
-    def _nothing(self) -> Codes:
-        return np.full(self._shape, NOTHING, np.int64)
 
     @property
     def feet(self) -> NDArray:
         """Sums at the foot of each segment, shape (segments, columns)."""
-        return self._sums[-1][self._machine.segment_rows - 1 :: self._machine.segment_rows]
+        return self._macs.results[self._machine.segment_rows - 1 :: self._machine.segment_rows]
 
     def step(self, beats: deque[Accepted | None], column: Codes | None, tops: NDArray) -> None:
         """One cycle.
@@ -149,10 +165,8 @@ class Rows:
             Sums that enter the topmost rows of the segments, shape (columns,).
         """
         self._bursts.appendleft(column)
-        entering = self._operands(beats)
-        self._products.append(entering)
-        self._sums.appendleft(self._added(tops, *self._products.popleft()))
-        self._sums.pop()
+        sums = np.where(self._tops[:, None], tops, np.roll(self._macs.results, 1, axis=0))
+        self._macs.step(*self._operands(beats), sums)
 
     def _operands(self, beats: deque[Accepted | None]) -> tuple[Codes, Codes, Codes]:
         """Activations, active weights and words in this cycle; then the weights move on."""
@@ -167,10 +181,10 @@ class Rows:
             heads[2, i] = following is not None and following.reading.index == 0
             if weights is not None:
                 heads[3, i] = weights[i]
-        self._activations = _moved(heads[0], self._activations)
-        self._words = _moved(heads[1], self._words)
-        self._swaps = _moved(heads[2].astype(bool), self._swaps)
-        weights, active = _moved(heads[3], self._forwarded), self._active
+        self._activations = moved(heads[0], self._activations)
+        self._words = moved(heads[1], self._words)
+        self._swaps = moved(heads[2].astype(bool), self._swaps)
+        weights, active = moved(heads[3], self._forwarded), self._active
 
         # A swap runs a cycle ahead of a tile's first activation; the weights of the next tile may come with it.
         take = (weights != NOTHING) & (~self._taken | self._swaps)
@@ -179,22 +193,3 @@ class Rows:
         self._taken = take | (self._taken & ~self._swaps)
         self._forwarded = np.where(take, NOTHING, weights)
         return self._activations, active, self._words
-
-    def _added(self, tops: NDArray, a: Codes, b: Codes, words: Codes) -> NDArray:
-        """The sums that leave the adders: where there is a product, that of it and of the sum from above."""
-        results = np.full(self._shape, NOTHING, self._adders.dtype)
-        busy = a != NOTHING
-        if busy.any():
-            above = np.where(self._tops[:, None], tops, np.roll(self._sums[-1], 1, axis=0))
-            dealt = None
-            if self._bits:
-                dealt = rotated(words[busy], np.nonzero(busy)[1], self._bits)
-            results[busy] = self._adders.multiply_add(
-                above[busy], self._a.exact(a[busy]), self._b.exact(b[busy]), dealt
-            )
-        return results
-
-
-def _moved(heads: NDArray, state: NDArray) -> NDArray:
-    """The state one register to the right, `heads` in column 0."""
-    return np.concatenate([heads[:, None], state[:, :-1]], axis=1)

@@ -17,7 +17,8 @@ class Beat:
     """A beat of an operand's stream."""
 
     codes: Codes
-    """Of the a operand the products of a row; of the b operand a column of the tile or, transposed, a row."""
+    """Of the a operand the products of a row, with `os` one of each of the array's rows; of the b operand a column of
+    the tile or, transposed and with `os`, a row."""
     power: PowerRegisters | None = None
     """The codes are S2FP8's."""
     command: Matmul
@@ -39,20 +40,20 @@ class Reading:
     since: int
     """The cycle from which on its command is known."""
     index: int
-    """Row of its tile."""
+    """Row of its tile; with `os` its slot."""
     first: bool
     """Of the first K tile of an output."""
     last: bool
     """Of the last one."""
     depth: int
-    """Products that its tile has."""
+    """Products that it brings to each column."""
     end: bool
     """The command's last beat."""
 
 
 def _depths(machine: Machine, command: Matmul) -> list[int]:
     """Products of each of a command's tiles."""
-    return [machine.rows] * (command.tiles - 1) + [command.depth]
+    return [machine.block_products] * (command.tiles - 1) + [command.depth]
 
 
 def _operand(
@@ -65,37 +66,46 @@ def _operand(
     return checked
 
 
+def _lanes(machine: Machine, tile: Codes) -> Codes:
+    """The beats of a tile of the a operand, shape (rows, products): shape (beats, lanes), 0 in lanes without a code."""
+    if machine.dataflow == "os":
+        block = np.zeros(machine.block_rows, np.int64)
+        block[: len(tile)] = tile[:, 0]
+        return block.reshape(machine.rows, machine.interleave).T
+    lanes = np.zeros((len(tile), machine.rows), np.int64)
+    lanes[:, : tile.shape[1]] = tile
+    return lanes
+
+
 def a_beats(machine: Machine, command: Matmul, a: ArrayLike | None, since: int) -> Iterator[Beat]:
-    """Rows of the a operand, tile by tile, 0 in what a tile does not use."""
-    tiles = _depths(machine, command)
-    shape = (command.rows, sum(tiles))
+    """Rows of the a operand, tile by tile; with `os` columns, every `interleave`-th row of them in a beat."""
+    depths = _depths(machine, command)
+    shape = (command.rows, sum(depths))
     codes = _operand(a, "a", shape, machine.a_formats[command.a_format], command.a_power)
-    for tile, depth in enumerate(tiles):
-        for row in range(command.rows):
-            lanes = np.zeros(machine.rows, np.int64)
-            lanes[:depth] = codes[row, tile * machine.rows :][:depth]
-            end = row == command.rows - 1
+    for number, depth in enumerate(depths):
+        beats = _lanes(machine, codes[:, number * machine.block_products :][:, :depth])
+        for index, lanes in enumerate(beats):
             yield Beat(
                 codes=lanes,
                 power=command.a_power,
                 command=command,
                 since=since,
                 depth=depth,
-                index=row,
-                tile_end=end,
+                index=index,
+                tile_end=index == len(beats) - 1,
             )
 
 
 def b_beats(machine: Machine, command: Matmul, b: ArrayLike | None, since: int) -> Iterator[Beat]:
-    """Columns of the b operand, tile by tile; transposed, the rows."""
-    tiles = _depths(machine, command)
-    shape = (sum(tiles), command.columns)
+    """Columns of the b operand, tile by tile; transposed and with `os`, the rows."""
+    depths = _depths(machine, command)
+    shape = (sum(depths), command.columns)
     codes = _operand(b, "b", shape, machine.b_formats[command.b_format], command.b_power)
-    for number, depth in enumerate(tiles):
-        tile = codes[number * machine.rows :][:depth]
-        lines = tile if command.transposed else tile.T
+    by_rows = command.transposed or machine.dataflow == "os"
+    for number, depth in enumerate(depths):
+        tile = codes[number * machine.block_products :][:depth]
+        lines = tile if by_rows else tile.T
         for index, line in enumerate(lines):
-            end = index == len(lines) - 1
             yield Beat(
                 codes=line,
                 power=command.b_power,
@@ -103,21 +113,24 @@ def b_beats(machine: Machine, command: Matmul, b: ArrayLike | None, since: int) 
                 since=since,
                 depth=depth,
                 index=index,
-                tile_end=end,
+                tile_end=index == len(lines) - 1,
             )
 
 
 def readings(machine: Machine, command: Matmul, since: int) -> Iterator[Reading]:
     """The order in which the array is fed with a command's beats."""
+    slots = machine.interleave if machine.dataflow == "os" else 0
     for tile, depth in enumerate(_depths(machine, command)):
-        for row in range(command.rows):
-            last_tile = tile == command.tiles - 1
+        last_tile = tile == command.tiles - 1
+        # With `os` a beat has a product for every row of the array that has such a slot's row of the tile.
+        products = [-(-(command.rows - slot) // slots) for slot in range(slots)] or [depth] * command.rows
+        for index, each in enumerate(products):
             yield Reading(
                 command=command,
                 since=since,
-                index=row,
+                index=index,
                 first=command.first and tile == 0,
                 last=command.last and last_tile,
-                depth=depth,
-                end=last_tile and row == command.rows - 1,
+                depth=each,
+                end=last_tile and index == len(products) - 1,
             )

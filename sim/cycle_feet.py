@@ -1,7 +1,7 @@
 """The feet of the stepped array's columns, the output buffer and the output unit behind it."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,15 +9,32 @@ from numpy.typing import NDArray
 
 from quaver.golden import RNE, Machine, Matmul, output, sr
 from quaver.golden.lfsr import OUTER_GENERATORS, OUTPUT_GENERATORS
-from quaver.sim.cycle_array import Accepted
 from quaver.sim.cycle_sums import NOTHING, Codes, ExactSums, FloatSums, Generators
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A row of inner sums on its way to the feet, one per column, and what is to become of it."""
+
+    row: int
+    """Its place in its tile."""
+    fresh: bool = True
+    """The inner sums start from -0."""
+    final: bool = True
+    """They are complete at the foot."""
+    opens: bool
+    """The outer sums start from +0."""
+    leaves: bool
+    """The outer sums are complete, and are not kept."""
+    slot: int | None
+    """Where they go in the output buffer; None if they do not."""
 
 
 class Feet:
     """Outer adders, memories and the output buffer of all columns.
 
     Column j works j cycles later than column 0, segment g `outer_latency` cycles later than the one above it; so the
-    beat that a part works for is the one that was accepted as many cycles ago as the part lies deep.
+    row that a part works for is the one that set out as many cycles ago as the part lies deep.
     """
 
     def __init__(self, machine: Machine, adders: FloatSums | ExactSums) -> None:
@@ -40,7 +57,7 @@ class Feet:
 
     @property
     def reach(self) -> int:
-        """How long a beat must be remembered."""
+        """How long an arrival must be remembered."""
         return self._machine.store_cycle + self._machine.columns
 
     def pop(self, taken: bool) -> bool:
@@ -55,24 +72,32 @@ class Feet:
         self._level -= 1
         return True
 
-    def step(self, beats: deque[Accepted | None], inner: NDArray) -> None:
-        """One cycle; `inner` are the sums at the segments' feet, shape (segments, columns)."""
+    def step(self, arrivals: Sequence[Arrival | None], inner: NDArray) -> None:
+        """One cycle.
+
+        Parameters
+        ----------
+        arrivals:
+            Those that set out 0, 1, 2, ... cycles ago.
+        inner:
+            The sums at the segments' feet, shape (segments, columns).
+        """
         machine = self._machine
         self._chunks.append(inner)
         finished = self._sums.pop()
-        self._sums.appendleft(self._joined(beats, self._chunks.popleft(), finished))
+        self._sums.appendleft(self._joined(arrivals, self._chunks.popleft(), finished))
         if machine.passes_per_chunk > 1:
-            self._return(beats, inner[0])
+            self._return(arrivals, inner[0])
         # A read in the cycle of a write to the same row still finds what was there before.
         for j in range(machine.columns):
-            beat = beats[machine.foot_cycle + machine.chunk_latency - 1 + j]
-            if beat is not None:
-                self._read[j] = 0 if beat.opens else self._memory[beat.reading.index, j]
-            beat = beats[machine.store_cycle + j]
-            if beat is not None and beat.final:
-                self._store(beat, j, finished[-1, j])
+            arrival = arrivals[machine.foot_cycle + machine.chunk_latency - 1 + j]
+            if arrival is not None:
+                self._read[j] = 0 if arrival.opens else self._memory[arrival.row, j]
+            arrival = arrivals[machine.store_cycle + j]
+            if arrival is not None and arrival.final:
+                self._store(arrival, j, finished[-1, j])
 
-    def _joined(self, beats: deque[Accepted | None], chunks: NDArray, finished: Codes) -> Codes:
+    def _joined(self, arrivals: Sequence[Arrival | None], chunks: NDArray, finished: Codes) -> Codes:
         """What enters the adders' registers: the memory's sums, or those of the segment above, and the chunks'."""
         machine = self._machine
         results = np.full(self._chain, NOTHING, np.int64)
@@ -81,8 +106,8 @@ class Feet:
         for g in range(machine.segments):
             depth = machine.foot_cycle + machine.chunk_latency + g * machine.outer_latency
             for j in range(machine.columns):
-                beat = beats[depth + j]
-                busy[g, j] = beat is not None and beat.final
+                arrival = arrivals[depth + j]
+                busy[g, j] = arrival is not None and arrival.final
                 if busy[g, j] and self._bits:
                     words[g, j] = self._generators.deal(j * machine.segments + g)
         if busy.any():
@@ -91,24 +116,24 @@ class Feet:
             results[busy] = self._adders.join(y[busy], chunks[busy], dealt)
         return results
 
-    def _return(self, beats: deque[Accepted | None], inner: NDArray) -> None:
+    def _return(self, arrivals: Sequence[Arrival | None], inner: NDArray) -> None:
         """Inner sums between the passes of a chunk: read for the top, write what is at the foot."""
         machine = self._machine
         for j in range(machine.columns):
-            beat = beats[1 + machine.product_latency + j]
-            if beat is not None:
-                stored = self._inner_memory[beat.reading.index, j]
-                self.returned[j] = self._adders.identity if beat.fresh else stored
-            beat = beats[machine.foot_cycle + j]
-            if beat is not None and not beat.final:
-                self._inner_memory[beat.reading.index, j] = inner[j]
+            arrival = arrivals[1 + machine.product_latency + j]
+            if arrival is not None:
+                stored = self._inner_memory[arrival.row, j]
+                self.returned[j] = self._adders.identity if arrival.fresh else stored
+            arrival = arrivals[machine.foot_cycle + j]
+            if arrival is not None and not arrival.final:
+                self._inner_memory[arrival.row, j] = inner[j]
 
-    def _store(self, beat: Accepted, column: int, y: int) -> None:
-        if not beat.reading.last:
-            self._memory[beat.reading.index, column] = y
-            return
-        self._buffer[beat.slot, column] = y
-        self._level += column == self._machine.columns - 1
+    def _store(self, arrival: Arrival, column: int, y: int) -> None:
+        if not arrival.leaves:
+            self._memory[arrival.row, column] = y
+        elif arrival.slot is not None:
+            self._buffer[arrival.slot, column] = y
+            self._level += column == self._machine.columns - 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""Operands on their way into the stepped array: ports with their decoders of S2FP8, scratchpad, tile buffer.
+"""Operands on their way into the stepped array: ports with their decoders of S2FP8, scratchpad, tile buffer or queue.
 
 Every part shows what it offers in `shown`, a register, and is stepped after the part that it feeds: `step` is told
 whether that one took what was shown.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -148,3 +149,30 @@ class TileBuffer:
         if beat.tile_end:
             self._complete[bank] = True
             self._into = 1 - bank
+
+
+class RowQueue:
+    """Rows of the b operand (`os`), as many as commands wait; each is there in the cycle after it is written."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._columns, self._depth = machine.columns, machine.queue_depth
+        self._rows: deque[tuple[Beat, Codes]] = deque()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a beat finds room."""
+        return len(self._rows) < self._depth
+
+    @property
+    def shown(self) -> tuple[Beat, Codes] | None:
+        """The row on offer to the array, 0 in columns that its command does not use, with its beat."""
+        return self._rows[0] if self._rows else None
+
+    def step(self, written: Beat | None, taken: bool) -> None:
+        """One cycle: `written` arrives, the array has `taken` the row shown."""
+        if taken:
+            self._rows.popleft()
+        if written is not None:
+            codes = np.zeros(self._columns, np.int64)
+            codes[: len(written.codes)] = written.codes
+            self._rows.append((written, codes))
