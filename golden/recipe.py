@@ -37,6 +37,18 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe(
+            name="hybrid",
+            source="what the presets are built for: E4M3 and E5M2 as in Micikevicius et al. 2022, 1-6-9 master weights "
+            "and momentum, updated stochastically, as in Wang et al. 2018",
+            weight=E4M3,
+            activation=E4M3,
+            error=E5M2,
+            wide=DLFLOAT16,
+            gradient=DLFLOAT16,
+            master=DLFLOAT16,
+            velocity=DLFLOAT16,
+        ),
+        Recipe(
             name="micikevicius2022",
             source="Micikevicius et al. 2022, arXiv 2209.05433: E4M3 for weights and activations, E5M2 for gradients, "
             "the first and the last layer included; 16-bit tensors elsewhere, FP32 master weights, momentum are ours",

@@ -1,142 +1,56 @@
-"""Energy per operation, with the source of every figure, and the energy of a GEMM made of them.
+"""The energy of a task, made of the figures of a technology: what happens, times what it costs, per component.
 
-A first account, for comparing machines: arithmetic, on-chip memories and DRAM.  Registers, wires, clock tree, control
-and leakage are not in it.
+What is in it and what is not, assumption by assumption, is in docs/simulator.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
 
 from quaver.golden import Machine
-from quaver.golden.machine_checks import Technology
 from quaver.sim.lowering import Gemm
+from quaver.sim.step import UpdateWork
+from quaver.sim.technology import TABLES
+from quaver.sim.technology_table import adder_cells, multiplier_cells
 from quaver.sim.traffic import Traffic
-
-_HOROWITZ = "Horowitz, ISSCC 2014, 45 nm"
-_KIB = 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One published figure."""
-
-    picojoules: float
-    """Energy of one operation."""
-    bits: int
-    """Width of the operation: of the number, or of the memory access."""
-    source: str
-    """Publication and what it measured."""
-    note: str
-    """What this figure stands for here, and why."""
-
-    @property
-    def per_byte(self) -> float:
-        """Energy of one byte of the access."""
-        return self.picojoules * 8 / self.bits
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnergyTable:
-    """The figures of one technology."""
-
-    multiply: Entry
-    """Product of two significands."""
-    add_16: Entry
-    """Addition of sums of at most 16 bits."""
-    add_32: Entry
-    """Addition of wider sums."""
-    add_fixed: Entry
-    """Addition in fixed point, of whatever width: its energy grows with it."""
-    sram: tuple[tuple[int, Entry], ...]
-    """Accesses to memories of (capacity in bytes, energy), the smallest first."""
-    scratchpad: int
-    """Capacity in bytes of a bank of the operand scratchpads."""
-    dram: Entry
-    """Access to DRAM."""
-
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """All figures of the table."""
-        return (self.multiply, self.add_16, self.add_32, self.add_fixed, *(entry for _, entry in self.sram), self.dram)
-
-    def adder(self, bits: int) -> Entry:
-        """The addition that stands for one on sums of `bits` bits."""
-        return self.add_16 if bits <= self.add_16.bits else self.add_32
-
-    def sram_access(self, capacity: int) -> Entry:
-        """The smallest memory of at least `capacity` bytes, or the largest there is."""
-        fitting = [entry for size, entry in self.sram if size >= capacity]
-        return fitting[0] if fitting else self.sram[-1][1]
-
-
-TABLES: dict[Technology, EnergyTable] = {
-    "45nm": EnergyTable(
-        multiply=Entry(
-            picojoules=0.2,
-            bits=8,
-            source=f"{_HOROWITZ}: 8-bit integer multiply",
-            note="FP8 has no published figure; operands have at most 8 significant bits, so this is an upper bound",
-        ),
-        add_16=Entry(
-            picojoules=0.4,
-            bits=16,
-            source=f"{_HOROWITZ}: 16-bit floating-point add",
-            note="assumed for every accumulator of at most 16 bits, whatever its exponent field and rounding",
-        ),
-        add_32=Entry(
-            picojoules=0.9,
-            bits=32,
-            source=f"{_HOROWITZ}: 32-bit floating-point add",
-            note="assumed for every accumulator of more than 16 bits",
-        ),
-        add_fixed=Entry(
-            picojoules=0.1,
-            bits=32,
-            source=f"{_HOROWITZ}: 32-bit integer add",
-            note="for exact sums, in proportion to the register's width; the shift that aligns a product to it has no "
-            "published figure and is not counted, so this is a lower bound",
-        ),
-        sram=(
-            (8 * _KIB, Entry(picojoules=10, bits=64, source=f"{_HOROWITZ}: 8 KB memory, 64 bits", note="a small bank")),
-            (32 * _KIB, Entry(picojoules=20, bits=64, source=f"{_HOROWITZ}: 32 KB memory, 64 bits", note="a bank")),
-            (
-                1024 * _KIB,
-                Entry(
-                    picojoules=100,
-                    bits=64,
-                    source=f"{_HOROWITZ}: 1 MB memory, 64 bits",
-                    note="also for larger banks: a lower bound there",
-                ),
-            ),
-        ),
-        scratchpad=32 * _KIB,
-        dram=Entry(
-            picojoules=1300,
-            bits=64,
-            source=f"{_HOROWITZ}: DRAM, 64 bits, 1300 to 2600 pJ",
-            note="the low end",
-        ),
-    ),
-}
-"""The tables that there are, one per technology a machine can name."""
+from quaver.sim.vector_work import VectorWork
 
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
     """Picojoules by where they are spent."""
 
-    mac: float
-    """Multipliers and adders."""
-    sram: float
-    """Operand scratchpads, output stream and accumulator memories."""
-    dram: float
+    mac: float = 0.0
+    """Multipliers and adders of the array."""
+    accumulator: float = 0.0
+    """Adders of chunk sums and the memories of running sums."""
+    scratchpad: float = 0.0
+    """Memories of operands beside the array."""
+    buffer: float = 0.0
+    """The buffer between DRAM and the units."""
+    dram: float = 0.0
     """Main memory."""
+    vector: float = 0.0
+    """Lanes of the vector unit."""
+    update: float = 0.0
+    """Lanes of the update unit."""
+    leakage: float = 0.0
+    """Static power of logic and memories, while the task runs."""
 
     @property
     def total(self) -> float:
-        return self.mac + self.sram + self.dram
+        """All of it."""
+        return sum(getattr(self, f.name) for f in fields(self))
 
     def __add__(self, other: "Energy") -> "Energy":
-        return Energy(mac=self.mac + other.mac, sram=self.sram + other.sram, dram=self.dram + other.dram)
+        return Energy(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    def times(self, count: int) -> "Energy":
+        """As much of each."""
+        return Energy(**{f.name: count * getattr(self, f.name) for f in fields(self)})
+
+    def to_dict(self) -> dict[str, float]:
+        """The components that JSON has."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 def accumulator_bytes(machine: Machine) -> int:
@@ -144,6 +58,17 @@ def accumulator_bytes(machine: Machine) -> int:
     outer = machine.outer.format.bits
     inner = machine.inner_code.bits if machine.passes_per_chunk > 1 else 0
     return -(-(machine.block_rows * (outer + inner) + machine.output_depth * outer) // 8)
+
+
+def scratchpad_bytes(machine: Machine) -> int:
+    """Capacity of the scratchpad of the operand that streams, for the widest of its formats."""
+    return -(-machine.scratchpad_depth * machine.rows * max(fmt.bits for fmt in machine.moving_formats) // 8)
+
+
+def tile_buffer_bytes(machine: Machine) -> int:
+    """Capacity of the two banks of the tile buffer, or with `os` of as many beats."""
+    width = machine.columns * max(fmt.bits for fmt in machine.stationary_formats)
+    return -(-2 * machine.block_products * width // 8)
 
 
 def mac_energy(machine: Machine) -> float:
@@ -160,24 +85,51 @@ def outer_energy(machine: Machine) -> float:
     return TABLES[machine.technology].adder(max(machine.outer.format.bits, width)).picojoules
 
 
-def gemm_energy(machine: Machine, gemm: Gemm, moved: Traffic) -> Energy:
-    """Energy of all groups of `gemm` on `machine`, which moves the bytes `moved` for it.
+def task_energy(machine: Machine, work: Gemm | VectorWork | UpdateWork, moved: Traffic, unit: str) -> Energy:
+    """What a task on `unit` (`array`, `vector` or `update`) costs beside leakage, if it moves the bytes `moved`.
 
-    1. Arithmetic: `mac_energy` per useful multiply-accumulate, and `outer_energy` per chunk sum;
-       the products with padding's zeros that fill up a tile cost nothing.
-    2. Traffic: the bytes of `quaver.sim.traffic.traffic`, under the assumptions stated there.
-    3. What streams into or out of the array is read from or written to scratchpads in banks of
-       `EnergyTable.scratchpad` bytes, 64 bits wide, as many side by side as a beat needs.  The description of a
-       machine gives no capacity yet; the bank's is the middle one of the published three.
-    4. Running sums are in the memories of a column, `accumulator_bytes` in all; the entry is that of the next larger
-       published capacity.  A byte of a narrow access costs what one of a 64-bit access does.
-    5. DRAM costs its low end per byte, and its traffic passes no further memory.
+    A byte of a narrow access costs what one of a 64-bit access to the same memory does; products with padding's zeros
+    that fill up a tile cost nothing.
     """
     table = TABLES[machine.technology]
-    chunk_sums = gemm.groups * gemm.m * gemm.n * -(-gemm.k // machine.chunk)
-    scratchpad, accumulator = table.sram_access(table.scratchpad), table.sram_access(accumulator_bytes(machine))
+
+    def access(bytes_: int, capacity: int) -> float:
+        return bytes_ * table.sram_access(capacity).per_byte
+
+    arithmetic: dict[str, float] = {}
+    if isinstance(work, Gemm):
+        chunk_sums = work.groups * work.m * work.n * -(-work.k // machine.chunk)
+        accumulators = access(moved.accumulators, accumulator_bytes(machine))
+        arithmetic["mac"] = work.macs * mac_energy(machine)
+        arithmetic["accumulator"] = chunk_sums * outer_energy(machine) + accumulators
+    else:
+        arithmetic[unit] = work.operations * table.vector(work.bits).picojoules
+    pads = access(moved.scratchpad_writes + moved.streamed, scratchpad_bytes(machine))
     return Energy(
-        mac=gemm.macs * mac_energy(machine) + chunk_sums * outer_energy(machine),
-        sram=moved.streams * scratchpad.per_byte + moved.accumulators * accumulator.per_byte,
-        dram=moved.dram * table.dram.per_byte,
+        **arithmetic,
+        scratchpad=pads + access(2 * moved.held, tile_buffer_bytes(machine)),
+        buffer=access(moved.buffer, machine.memory.buffer_kib << 10),
+        dram=moved.dram * table.dram_access(machine.memory.dram).per_byte,
     )
+
+
+@lru_cache(maxsize=256)
+def leakage_watts(machine: Machine) -> float:
+    """Static power of the machine: its adders, multipliers and memories; those of no known figure count nothing."""
+    table = TABLES[machine.technology]
+    a, b = (max(fmt.precision for fmt in formats) for formats in (machine.a_formats, machine.b_formats))
+    outer, master = machine.outer.format, machine.update.format
+    cells = machine.rows * machine.columns * (multiplier_cells(a, b) + adder_cells(machine.inner_code.bits))
+    cells += machine.columns * machine.segments * adder_cells(outer.bits)
+    lane = multiplier_cells(outer.precision, outer.precision) + adder_cells(outer.bits)
+    axpy = multiplier_cells(master.precision, master.precision) + adder_cells(master.bits)
+    cells += machine.vector_lanes * lane + 3 * machine.update_lanes * axpy
+    bytes_ = (machine.memory.buffer_kib << 10) + scratchpad_bytes(machine) + tile_buffer_bytes(machine)
+    bytes_ += machine.columns * accumulator_bytes(machine)
+    sram = 0.0 if table.leakage_sram is None else table.leakage_sram.watts
+    return cells * table.leakage_logic.watts + bytes_ * sram
+
+
+def leakage_energy(machine: Machine, cycles: int) -> Energy:
+    """Static power times the time of `cycles`."""
+    return Energy(leakage=leakage_watts(machine) * cycles / (machine.clock_mhz * 1e6) * 1e12)

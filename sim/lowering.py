@@ -1,46 +1,124 @@
-"""Layers become matrix multiplications: Y (M x N) = A (M x K) B (K x N), activations times weights."""
+"""Layers become matrix multiplications: Y (M x N) = A (M x K) B (K x N), groups of them where operands fall apart.
 
-from dataclasses import dataclass
+The three products of a training step (Rumelhart et al. 1986): forward Y = X W; data gradient dX = dY W^T; weight
+gradient dW = X^T dY.  A convolution is unrolled (im2col) on the way to the array, never in memory.
+"""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from quaver.golden import Format, Recipe
 from quaver.golden.errors import check_range
-from quaver.sim.layers import Conv2d, Linear
+from quaver.sim.axes import Axis, backward_axes, forward_axis
+from quaver.sim.layers import Conv2d, Linear, MatMul, Multiplying
+from quaver.sim.operands import Operand, Patches, PatchesByTap, Plain
 
 BATCH_MAX = 65536
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gemm:
-    """One layer's multiplication, done once for each of its groups with that group's own operands."""
+    """Multiplications of one shape, one after the other, each with operands of its own."""
 
-    name: str
+    name: str = field(compare=False)
     """Name of the layer."""
-    m: int
-    """Rows of one group's activations and outputs."""
-    k: int
-    """Products per output."""
-    n: int
-    """Columns of one group's weights and outputs."""
+    a: Operand
+    """The left operand of one group: M x K."""
+    b: Operand
+    """The right operand of one group: K x N."""
+    a_format: Format
+    """Format of the left operand."""
+    b_format: Format
+    """Format of the right operand."""
+    out_bits: int
+    """Bits of an element of the results, as they go to DRAM."""
     groups: int = 1
-    """Multiplications of this shape, one after the other."""
-    input_elements: int
-    """Elements of the input tensor that are used at least once, in all groups together."""
-    weight_elements: int
-    """Elements of the weight tensor, likewise."""
-    output_elements: int
-    """Elements of the output tensor, likewise."""
+    """Multiplications of this shape."""
+    serial: bool = False
+    """Whether a group needs the results of the one before; they share the right operand then."""
+
+    @property
+    def m(self) -> int:
+        """Rows of one group's left operand and results."""
+        return self.a.outer
+
+    @property
+    def k(self) -> int:
+        """Products per result."""
+        return self.a.k
+
+    @property
+    def n(self) -> int:
+        """Columns of one group's right operand and results."""
+        return self.b.outer
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of all groups."""
+        """Multiply-accumulates of all groups, those with padding's zeros included."""
         return self.groups * self.m * self.k * self.n
 
+    @property
+    def unique_bytes(self) -> int:
+        """Bytes of the operands that are read at least once, packed."""
+        weights = 1 if self.serial else self.groups
+        a, b = self.groups * self.a.unique * self.a.bits, weights * self.b.unique * self.b.bits
+        return -(-a // 8) + -(-b // 8)
 
-def forward(layer: Conv2d | Linear, batch: int) -> Gemm:
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of the results, packed."""
+        return -(-self.groups * self.m * self.n * self.out_bits // 8)
+
+    @property
+    def exchanged(self) -> "Gemm":
+        """The product of the transposes, B^T A^T; the formats go along with the operands."""
+        return replace(self, a=self.b, b=self.a, a_format=self.b_format, b_format=self.a_format)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensors:
+    """Formats of the tensors of one layer in a recipe."""
+
+    activation: Format
+    weight: Format
+    error: Format
+    out_bits: int
+    """Bits of a result of the forward pass."""
+    error_bits: int
+    """Bits of a gradient of an activation as a result."""
+    gradient_bits: int
+    """Bits of a gradient of a weight."""
+
+
+def tensors_of(recipe: Recipe, *, edge: bool, wide: bool) -> Tensors:
+    """Formats of a layer: at an `edge` of the network, and with its results going to the vector unit (`wide`)."""
+    at_edge = recipe.edge if edge else None
+    activation, error = at_edge or recipe.activation, at_edge or recipe.error
+    return Tensors(
+        activation=activation,
+        weight=at_edge or recipe.weight,
+        error=error,
+        out_bits=(recipe.wide if wide else activation).bits,
+        error_bits=error.bits,
+        gradient_bits=recipe.gradient.bits,
+    )
+
+
+def _axes(layer: Conv2d) -> tuple[tuple[int, int, int, int, int, int], ...]:
+    """Arguments of `forward_axis` and `backward_axes` along height and width."""
+    return tuple(
+        (size, positions, kernel, stride, padding, dilation)
+        for size, positions, kernel, stride, padding, dilation in zip(
+            layer.size, layer.output_size, layer.kernel, layer.stride, layer.padding, layer.dilation, strict=True
+        )
+    )
+
+
+def forward(layer: Multiplying, batch: int, tensors: Tensors) -> Gemm:
     """The forward pass of `layer` over `batch` inputs.
 
-    A convolution is unrolled (im2col): a row of A holds the inputs that one output position sees, so that
-    M = batch * output height * output width, K = kernel height * kernel width * input channels / groups and
-    N = output channels / groups.  The element counts are those of the tensors themselves, which unrolling repeats.
+    Of a convolution, a row of A holds the inputs that one output position sees: M = batch * output height * output
+    width, K = kernel height * kernel width * input channels / groups, N = output channels / groups.
 
     Raises
     ------
@@ -48,25 +126,111 @@ def forward(layer: Conv2d | Linear, batch: int) -> Gemm:
         If `batch` is out of its range.
     """
     check_range("batch", batch, 1, BATCH_MAX)
-    if not isinstance(layer, Conv2d):
+    x, w = tensors.activation, tensors.weight
+    if isinstance(layer, MatMul):
+        return _products(layer.name, layer.count * batch, layer.m, layer.k, layer.n, x, x, tensors.out_bits)
+    if isinstance(layer, Linear):
+        weights = Plain(outer=layer.out_features, k=layer.in_features, bits=w.bits, inner="k")
+        rows = batch if layer.serial else batch * layer.rows
         return Gemm(
             name=layer.name,
-            m=batch,
-            k=layer.in_features,
-            n=layer.out_features,
-            input_elements=batch * layer.in_features,
-            weight_elements=layer.weights,
-            output_elements=batch * layer.out_features,
+            a=Plain(outer=rows, k=layer.in_features, bits=x.bits, inner="k"),
+            b=weights,
+            a_format=x,
+            b_format=w,
+            out_bits=tensors.out_bits,
+            groups=layer.rows if layer.serial else 1,
+            serial=layer.serial,
         )
-    height, width = layer.output_size
-    read_height, read_width = layer.read_size
+    rows, columns = (forward_axis(*axis) for axis in _axes(layer))
+    patches = _patches(batch, rows, columns, layer.in_channels // layer.groups, x)
     return Gemm(
         name=layer.name,
-        m=batch * height * width,
-        k=layer.kernel[0] * layer.kernel[1] * layer.in_channels // layer.groups,
-        n=layer.out_channels // layer.groups,
+        a=patches,
+        b=Plain(outer=layer.out_channels // layer.groups, k=patches.k, bits=w.bits, inner="k"),
+        a_format=x,
+        b_format=w,
+        out_bits=tensors.out_bits,
         groups=layer.groups,
-        input_elements=batch * layer.in_channels * read_height * read_width,
-        weight_elements=layer.weights,
-        output_elements=batch * layer.out_channels * height * width,
+    )
+
+
+def data_gradient(layer: Multiplying, batch: int, tensors: Tensors) -> Iterator[Gemm]:
+    """Gradients of the layer's input; of a `MatMul`, those of both operands.
+
+    Of a convolution with strides, one product for each phase of the strides that has a tap: places of the input that
+    are a stride apart gather from the same taps.  None of them multiplies with the zeros that a dilated gradient has.
+    """
+    dy, w = tensors.error, tensors.weight
+    if isinstance(layer, MatMul):
+        x, groups = tensors.activation, layer.count * batch
+        yield _products(layer.name, groups, layer.m, layer.n, layer.k, dy, x, tensors.error_bits)
+        yield _products(layer.name, groups, layer.n, layer.m, layer.k, dy, x, tensors.error_bits)
+    elif isinstance(layer, Linear):
+        rows = batch if layer.serial else batch * layer.rows
+        yield Gemm(
+            name=layer.name,
+            a=Plain(outer=rows, k=layer.out_features, bits=dy.bits, inner="k"),
+            b=Plain(outer=layer.in_features, k=layer.out_features, bits=w.bits, inner="outer"),
+            a_format=dy,
+            b_format=w,
+            out_bits=tensors.error_bits,
+            groups=layer.rows if layer.serial else 1,
+            serial=layer.serial,
+        )
+    else:
+        down, across = (backward_axes(*axis) for axis in _axes(layer))
+        for rows, columns in ((r, c) for r in down for c in across):
+            patches = _patches(batch, rows, columns, layer.out_channels // layer.groups, dy)
+            yield Gemm(
+                name=layer.name,
+                a=patches,
+                b=Plain(outer=layer.in_channels // layer.groups, k=patches.k, bits=w.bits, inner="outer"),
+                a_format=dy,
+                b_format=w,
+                out_bits=tensors.error_bits,
+                groups=layer.groups,
+            )
+
+
+def weight_gradient(layer: Conv2d | Linear, batch: int, tensors: Tensors) -> Gemm:
+    """Gradient of the layer's weights, as dW^T = dY^T X, whose left operand is the gradient as it is of data gradients.
+
+    M = output channels / groups, K = batch * positions, N = products per output of the forward pass.
+    """
+    x, dy = tensors.activation, tensors.error
+    if isinstance(layer, Linear):
+        rows = batch * layer.rows
+        outputs, groups = layer.out_features, 1
+        inputs: Operand = Plain(outer=layer.in_features, k=rows, bits=x.bits, inner="outer")
+    else:
+        down, across = (forward_axis(*axis) for axis in _axes(layer))
+        outputs, groups = layer.out_channels // layer.groups, layer.groups
+        channels = layer.in_channels // groups
+        inputs = PatchesByTap(images=batch, rows=down, columns=across, channels=channels, bits=x.bits)
+    return Gemm(
+        name=layer.name,
+        a=Plain(outer=outputs, k=inputs.k, bits=dy.bits, inner="outer"),
+        b=inputs,
+        a_format=dy,
+        b_format=x,
+        out_bits=tensors.gradient_bits,
+        groups=groups,
+    )
+
+
+def _patches(batch: int, rows: Axis, columns: Axis, channels: int, fmt: Format) -> Patches:
+    return Patches(images=batch, rows=rows, columns=columns, channels=channels, bits=fmt.bits)
+
+
+def _products(name: str, groups: int, m: int, k: int, n: int, a: Format, b: Format, out_bits: int) -> Gemm:
+    """Products of matrices that were computed; each lies row by row along its products."""
+    return Gemm(
+        name=name,
+        a=Plain(outer=m, k=k, bits=a.bits, inner="k"),
+        b=Plain(outer=n, k=k, bits=b.bits, inner="k"),
+        a_format=a,
+        b_format=b,
+        out_bits=out_bits,
+        groups=groups,
     )

@@ -1,81 +1,137 @@
-"""The bytes that a GEMM moves: through the array's streams and accumulators, and to and from DRAM."""
+"""The bytes that a task moves: through the array and its accumulators, through the buffer, to and from DRAM."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from quaver.golden import Machine
 from quaver.sim.lowering import Gemm
-from quaver.sim.timing import tiling
+from quaver.sim.tiling import Schedule
+
+if TYPE_CHECKING:
+    from quaver.sim.step import UpdateWork
+    from quaver.sim.vector_work import VectorWork
 
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """Bytes moved; codes are packed, and each count is rounded up to a whole byte."""
+    """Bytes moved; codes are packed."""
 
-    weights: int
-    """Streamed into the array: elements of b."""
-    activations: int
-    """Streamed into the array: elements of a."""
-    outputs: int
-    """Streamed out of the array."""
-    accumulator_reads: int
+    streamed: int = 0
+    """Read from the scratchpad into the array: the operand that streams, padding included."""
+    held: int = 0
+    """Loaded into the array: tiles of the operand that stays, padding included."""
+    results: int = 0
+    """Out of the output unit, padding included."""
+    sum_reads: int = 0
     """Running sums read from the memories below the columns."""
-    accumulator_writes: int
+    sum_writes: int = 0
     """Running sums written there."""
-    dram_reads: int
-    """Input and weight tensors."""
-    dram_writes: int
-    """Output tensor."""
-
-    @property
-    def streams(self) -> int:
-        """All that enters or leaves the array."""
-        return self.weights + self.activations + self.outputs
+    scratchpad_writes: int = 0
+    """Written into the scratchpad of the operand that streams; less than `streamed` where beats are replayed."""
+    vector_reads: int = 0
+    """Read by the vector or the update unit."""
+    vector_writes: int = 0
+    """Written by the vector or the update unit."""
+    dram_reads: int = 0
+    """Read from DRAM, in whole bursts."""
+    dram_writes: int = 0
+    """Written to DRAM, in whole bursts."""
 
     @property
     def accumulators(self) -> int:
         """All that the accumulator memories read or write."""
-        return self.accumulator_reads + self.accumulator_writes
+        return self.sum_reads + self.sum_writes
+
+    @property
+    def scratchpads(self) -> int:
+        """All that the operands' memories beside the array read or write: the scratchpad and the tile buffer."""
+        return self.scratchpad_writes + self.streamed + 2 * self.held
+
+    @property
+    def buffer(self) -> int:
+        """All that the buffer reads or writes: everything from or to DRAM passes it, and so do operands and results."""
+        units = self.scratchpad_writes + self.held + self.results + self.vector_reads + self.vector_writes
+        return units + self.dram
 
     @property
     def dram(self) -> int:
         """All that DRAM reads or writes."""
         return self.dram_reads + self.dram_writes
 
+    def __add__(self, other: "Traffic") -> "Traffic":
+        return Traffic(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
-def traffic(machine: Machine, gemm: Gemm) -> Traffic:
-    """Bytes that `machine` moves for all groups of `gemm`.
+    def times(self, count: int) -> "Traffic":
+        """As many of each."""
+        return Traffic(**{f.name: count * getattr(self, f.name) for f in fields(self)})
 
-    1. Operands are in the machine's first formats, outputs in the outer accumulator's.
-    2. A beat is moved whole, padding included: `rows` codes per activation beat, `rows` codes for each of the `columns`
-       weight beats of a tile (`os`: `columns` codes per k step), `columns` codes per output beat.
-    3. The loop nest fixes the beats: weights come again for every M block, activations for every N tile.  With `is`
-       activations are what is held and weights what streams.
-    4. Each tile's pass adds to a running sum of each row and column.  The first pass of an output reads none and the
+    def to_dict(self) -> dict[str, int]:
+        """The bytes that JSON has."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def gemm_traffic(machine: Machine, gemm: Gemm, plan: Schedule) -> Traffic:
+    """Bytes that `machine` moves for all groups of `gemm`, cut as `plan` says.
+
+    1. A beat is moved whole, padding included: `rows` codes per beat of the operand that streams, `rows` x `columns`
+       codes per tile of the other one (`os`: `columns` codes per product), `columns` codes per beat of results.
+    2. Tiles are loaded once per command; the operand that streams is read from the buffer once per command, or once per
+       step where the scratchpad can hold a block of it and replays it for the step's other columns.
+    3. Each tile's pass adds to a running sum of each row and column.  The first pass of an output reads none and the
        last one writes none, its sum leaves the array; where rows divide chunk, the same holds for the inner sum of a
        chunk and the passes that it takes.  With `os` a chunk is one pass: its inner sums stay in the array.
-    5. DRAM is compulsory traffic: each element of the input, weight and output tensors that is used crosses once, as
-       if on-chip buffers held all that is used again.  Biases and normalisation are not counted.
+    4. DRAM moves what `plan` says.  Sums are never among it.
     """
-    nest = tiling(machine, gemm.m, gemm.k, gemm.n)
-    arithmetic = machine.arithmetic()
-    a_bits, b_bits, outer_bits = arithmetic.a.bits, arithmetic.b.bits, machine.outer.format.bits
-
-    held, streamed = nest.tiles * nest.rows * machine.columns, nest.beats * machine.rows
-    activations, weights = (held, streamed) if machine.dataflow == "is" else (streamed, held)
-    lanes = gemm.groups * nest.n_tiles * machine.columns
-    chunk_passes = -(-nest.k // max(nest.rows, machine.chunk))
-    running = lanes * nest.passed_rows * (chunk_passes - 1) * outer_bits
+    stationary = machine.dataflow != "os"
+    x, y = (gemm.b, gemm.a) if machine.dataflow == "is" else (gemm.a, gemm.b)
+    tiles = gemm.groups * sum(count * -(-size // machine.columns) for size, count in plan.y.sizes)
+    k_tiles = -(-gemm.k // machine.block_products)
+    beat_rows = 1 if stationary else machine.rows
+    streamed = fills = blocks = passed = 0
+    for size, panels in plan.x.sizes:
+        for rows, count in _blocks(machine, size):
+            row_beats = (rows if stationary else machine.block_rows) * panels * count
+            replayed = row_beats // (panels * count) * k_tiles // beat_rows <= machine.scratchpad_depth
+            blocks += panels * count
+            passed += row_beats
+            streamed += row_beats * tiles
+            fills += row_beats * (gemm.groups * plan.y.count if replayed else tiles)
+    per_row = k_tiles * machine.block_products * x.bits if stationary else k_tiles * x.bits
+    chunk_passes = -(-gemm.k // max(machine.block_products, machine.chunk))
+    lanes = tiles * machine.columns
+    running = lanes * passed * (chunk_passes - 1) * machine.outer.format.bits
     if machine.passes_per_chunk > 1:
-        running += lanes * nest.m * (nest.k_tiles - chunk_passes) * machine.inner_code.bits
+        running += lanes * passed * (k_tiles - chunk_passes) * machine.inner_code.bits
+    reads, writes = dram_bytes(machine, gemm, plan)
     return Traffic(
-        weights=_bytes(gemm.groups * weights * b_bits),
-        activations=_bytes(gemm.groups * activations * a_bits),
-        outputs=_bytes(lanes * nest.m * outer_bits),
-        accumulator_reads=_bytes(running),
-        accumulator_writes=_bytes(running),
-        dram_reads=_bytes(gemm.input_elements * a_bits) + _bytes(gemm.weight_elements * b_bits),
-        dram_writes=_bytes(gemm.output_elements * outer_bits),
+        streamed=_bytes(streamed * per_row),
+        held=_bytes(blocks * tiles * k_tiles * machine.block_products * machine.columns * y.bits),
+        results=_bytes(lanes * x.outer * gemm.out_bits),
+        sum_reads=_bytes(running),
+        sum_writes=_bytes(running),
+        scratchpad_writes=_bytes(fills * per_row),
+        dram_reads=reads,
+        dram_writes=writes,
     )
+
+
+def dram_bytes(machine: Machine, gemm: Gemm, plan: Schedule) -> tuple[int, int]:
+    """Bytes of all groups read from and written to DRAM; an operand that all share is read once if it is kept."""
+    shared = (plan.x, plan.x_sweep, "x") if machine.dataflow == "is" else (plan.y, plan.y_sweep, "y")
+    cut, sweep, name = shared
+    kept = gemm.serial and cut.count == 1 and name not in plan.streamed
+    return gemm.groups * plan.reads - (gemm.groups - 1) * sweep * kept, gemm.groups * plan.writes
+
+
+def vector_traffic(work: "VectorWork | UpdateWork") -> Traffic:
+    """Bytes that the vector or the update unit moves: all of it comes from DRAM and goes there."""
+    return Traffic(vector_reads=work.reads, vector_writes=work.writes, dram_reads=work.reads, dram_writes=work.writes)
+
+
+def _blocks(machine: Machine, size: int) -> list[tuple[int, int]]:
+    """Rows of the blocks of a panel, and how many there are of each."""
+    blocks, rest = divmod(size, machine.block_rows)
+    return [(rows, count) for rows, count in ((machine.block_rows, blocks), (rest, 1)) if rows and count]
 
 
 def _bytes(bits: int) -> int:
