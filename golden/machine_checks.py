@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Dataflow = Literal["ws", "os", "is"]
 SrAdder = Literal["lazy", "eager"]
-Technology = Literal["45nm"]
+Technology = Literal["45nm", "7nm"]
 ROUNDINGS = ("rne", "rha", "rtz", "sr")
 """Roundings of the adders."""
 RANDOM_BITS_MAX = 16

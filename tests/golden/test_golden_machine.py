@@ -168,7 +168,7 @@ def test_an_overflow_is_checked():
         ({"mac_depth": 0}, "mac_depth must be an integer in 1..7, not 0"),
         ({"mac_depth": 8}, "mac_depth must be an integer in 1..7, not 8"),
         ({"accumulator_depth": 1}, "accumulator_depth must be an integer in 2..65536, not 1"),
-        ({"technology": "3nm"}, "technology must be one of 45nm, not '3nm'"),
+        ({"technology": "3nm"}, "technology must be one of 45nm, 7nm, not '3nm'"),
         ({"clock_mhz": 0}, "clock_mhz must be a number above 0, not 0"),
         ({"clock_mhz": float("inf")}, "clock_mhz must be a number above 0, not inf"),
         ({"name": 5}, "name must be a string, not 5"),
