@@ -33,28 +33,58 @@ app = typer.Typer(
 
 @app.command()
 def simulate(
-    workload: Annotated[str, typer.Argument(metavar="WORKLOAD", help="Name of a built-in workload: resnet18.")],
+    workload: Annotated[
+        str,
+        typer.Argument(metavar="WORKLOAD", help="A built-in workload, an .onnx file, a SCALE-Sim topology .csv."),
+    ],
     machine: MachineOption = "cloud",
-    pass_: Annotated[str, typer.Option("--pass", metavar="PASS", help="Pass to simulate: forward.")] = "forward",
+    pass_: Annotated[
+        str, typer.Option("--pass", metavar="PASS", help="forward, or training: a whole step with its update.")
+    ] = "forward",
     batch: Annotated[int, typer.Option(metavar="N", help="Inputs processed together, 1 to 65536.")] = 1,
     layer: Annotated[str | None, typer.Option(metavar="NAME", help="Simulate this layer alone.")] = None,
+    recipe: Annotated[str, typer.Option(metavar="NAME", help="Formats of the tensors.")] = "hybrid",
+    accumulate: Annotated[
+        int, typer.Option(metavar="N", help="Micro-batches whose gradients are added up before an update.")
+    ] = 1,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Compute activations again for the backward pass.")
+    ] = False,
+    size: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=N", help="Size of a dimension that an ONNX file leaves open.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="quaver, or scalesim: the published formulas of SCALE-Sim.")
+    ] = "quaver",
+    fidelity: Annotated[
+        str, typer.Option(metavar="FIDELITY", help="event, or cycle: step the array, bit by bit; for small products.")
+    ] = "event",
     as_json: JsonOption = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="F.html", help="Write a page with charts: time line, causes, roofline."),
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="F.json", help="Write the time line for Perfetto or chrome://tracing.")
+    ] = None,
 ) -> None:
-    """Cycles, utilisation and energy of a workload, layer by layer."""
-    from quaver import sim
+    """Cycles and their causes, traffic and energy of a workload, layer by layer."""
+    from quaver.cli.simulate import Asked, answer
 
-    described = _load(machine)
-    with checking_input():
-        network = sim.workload_named(workload)
-        sim.check_request(network, pass_=pass_, batch=batch, layer=layer)
-    result = sim.simulate(network, described, pass_=pass_, batch=batch, layer=layer)
-    if as_json:
-        _print_json(result.to_dict())
-        return
-    from quaver.cli.console import show
-    from quaver.cli.report import simulation_report
-
-    show(*simulation_report(result))
+    asked = Asked(
+        workload=workload,
+        machine=_load(machine),
+        pass_=pass_,
+        batch=batch,
+        layer=layer,
+        recipe=recipe,
+        accumulate=accumulate,
+        recompute=recompute,
+        sizes=tuple(size or ()),
+        model=model,
+        fidelity=fidelity,
+    )
+    answer(asked, as_json=as_json, report=report, trace=trace)
 
 
 @app.command()

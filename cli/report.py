@@ -5,58 +5,8 @@ from math import frexp
 
 from rich.table import Table
 
-from quaver.cli.console import plain_table, seconds
+from quaver.cli.console import plain_table
 from quaver.golden import Format
-from quaver.sim import TABLES, Simulation
-
-
-def simulation_report(simulation: Simulation) -> tuple[str, Table, str]:
-    """Layers and their total; below them time and where the energy goes."""
-    machine, total = simulation.machine, simulation.energy
-    where = f"{simulation.workload} on {machine.name} ({machine.rows} x {machine.columns})"
-    title = f"{where}, {simulation.pass_} pass, batch {simulation.batch}\n"
-    table = plain_table()
-    table.add_column("layer", footer="total")
-    for heading in ("M", "K", "N"):
-        table.add_column(heading, justify="right")
-    for heading, footer in (
-        ("MACs\n10⁶", _millions(simulation.macs)),
-        ("cycles", f"{simulation.cycles:,}"),
-        ("util.\n%", _percent(simulation.utilization)),
-        ("energy\nµJ", _millions(total.total)),
-    ):
-        table.add_column(heading, footer=footer, justify="right")
-    table.show_footer = True
-    for layer in simulation.layers:
-        gemm = layer.gemm
-        table.add_row(
-            gemm.name if gemm.groups == 1 else f"{gemm.name} x {gemm.groups}",
-            *map(str, (gemm.m, gemm.k, gemm.n)),
-            _millions(gemm.macs),
-            f"{layer.cycles:,}",
-            _percent(layer.utilization),
-            _millions(layer.energy.total),
-        )
-    shares = (("MACs", total.mac), ("SRAM", total.sram), ("DRAM", total.dram))
-    breakdown = ", ".join(f"{name} {_millions(part)} µJ ({_percent(part / total.total)} %)" for name, part in shares)
-    sources = sorted({entry.source.partition(":")[0] for entry in TABLES[machine.technology].entries})
-    below = "\n".join(
-        (
-            "",
-            f"time     {seconds(simulation.time)} at {machine.clock_mhz:g} MHz",
-            f"energy   {total.total / simulation.macs:.3g} pJ per MAC: {breakdown}",
-            f"figures  {'; '.join(sources)}",
-        )
-    )
-    return title, table, below
-
-
-def _millions(value: float) -> str:
-    return f"{value / 1e6:,.1f}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
 
 
 def format_dict(fmt: Format) -> dict[str, object]:

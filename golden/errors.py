@@ -7,6 +7,10 @@ class ToolError(RuntimeError):
     """A foreign program is missing or failed; the message ends with its own words."""
 
 
+class Unsuitable(ValueError):
+    """A machine cannot do what it is asked for; the message names the field that would have to change."""
+
+
 def check_range(field: str, value: object, low: int, high: int) -> None:
     """Raise ValueError unless `value` is an integer in low..high."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -183,22 +183,32 @@ def simulate(
     Raises
     ------
     ValueError
-        For an unknown workload, pass, recipe or layer, for numbers out of their ranges, for a recipe whose formats the
-        machine lacks, and for a buffer that is too small for any tiling.
+        For an unknown workload, pass, recipe or layer, and for numbers out of their ranges.
+    Unsuitable
+        For a recipe whose formats the machine lacks, and for a buffer that is too small for any tiling.
     """
     network = workload_named(workload) if isinstance(workload, str) else workload
     request = Request(pass_=pass_, batch=batch, accumulate=accumulate, recompute=recompute)
-    formats = recipe_named(recipe) if isinstance(recipe, str) else recipe
-    step = Step(network, machine, formats, request)
     if layer is not None:
         network.layer_named(layer)
+    return run(Step(network, machine, recipe_named(recipe) if isinstance(recipe, str) else recipe, request), layer)
+
+
+def run(step: Step, layer: str | None = None) -> Simulation:
+    """Simulate a step, or those of its tasks that `layer` has a part in.
+
+    Raises
+    ------
+    Unsuitable
+        As `simulate`.
+    """
     tasks = [task for task in step.tasks() if layer is None or layer in task.layers]
     return Simulation(
-        workload=network.name,
-        machine=machine,
-        recipe=formats,
-        request=request,
-        tasks=tuple(_run(machine, tasks)),
+        workload=step.workload.name,
+        machine=step.machine,
+        recipe=step.recipe,
+        request=step.request,
+        tasks=tuple(_run(step.machine, tasks)),
         kept_bytes=step.kept_bytes(),
     )
 

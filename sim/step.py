@@ -10,7 +10,7 @@ from math import isqrt
 from typing import Literal
 
 from quaver.golden import Machine, Recipe
-from quaver.golden.errors import check_choice, check_range
+from quaver.golden.errors import Unsuitable, check_choice, check_range
 from quaver.sim.layers import Conv2d, Linear, MatMul, Multiplying
 from quaver.sim.lowering import BATCH_MAX, Gemm, Tensors, data_gradient, forward, tensors_of, weight_gradient
 from quaver.sim.network import Workload
@@ -115,19 +115,28 @@ class _Stage:
 class Step:
     """The tasks of one request.
 
-    Raises
-    ------
-    ValueError
-        If the machine lacks a format that the recipe asks for; the message names both.
+    Parameters
+    ----------
+    on_array:
+        Whether all products go to the array, whatever the machine can do: for other models of arrays.
     """
 
-    def __init__(self, workload: Workload, machine: Machine, recipe: Recipe, request: Request) -> None:
+    def __init__(
+        self, workload: Workload, machine: Machine, recipe: Recipe, request: Request, *, on_array: bool = False
+    ) -> None:
+        self._on_array = on_array
         self.workload, self.machine, self.recipe, self.request = workload, machine, recipe, request
         self._stages = list(self._cut())
         self._segment = isqrt(max(0, len(self._stages) - 1)) + 1
 
     def tasks(self) -> Iterator[Task]:
-        """All of them, in order."""
+        """All of them, in order.
+
+        Raises
+        ------
+        Unsuitable
+            If the machine lacks a format that the recipe asks for; the message names both.
+        """
         repeats = self.request.accumulate
         for stage in self._stages:
             yield from self._forward(stage, "forward", repeats)
@@ -220,7 +229,7 @@ class Step:
     def _placed(self, layer: Multiplying, phase: Phase, gemm: Gemm, repeats: int) -> Iterator[Task]:
         """A product on the array, or on the vector unit where that is faster: a convolution of single channels."""
         work: Gemm | VectorWork = gemm
-        if isinstance(layer, Conv2d) and layer.groups == layer.in_channels > 1:
+        if not self._on_array and isinstance(layer, Conv2d) and layer.groups == layer.in_channels > 1:
             operations = 2 * gemm.macs
             array = gemm.groups * gemm_cycles(self.machine, gemm.m, gemm.k, gemm.n)
             if -(-operations // self.machine.vector_lanes) < array:
@@ -231,7 +240,7 @@ class Step:
                     bits=self.recipe.wide.bits,
                     macs=gemm.macs,
                 )
-        if isinstance(work, Gemm):
+        if isinstance(work, Gemm) and not self._on_array:
             self._check_formats(work)
         yield Task(layers=(layer.name,), phase=phase, work=work, repeats=repeats)
 
@@ -252,7 +261,7 @@ class Step:
         pairs = (("a", gemm.a_format, self.machine.a_formats), ("b", gemm.b_format, self.machine.b_formats))
         for port, fmt, formats in pairs:
             if fmt not in formats:
-                raise ValueError(
+                raise Unsuitable(
                     f"{port}_formats of {self.machine.name} must have {fmt.name} for recipe {self.recipe.name}, "
                     f"not {', '.join(f.name for f in formats)}"
                 )

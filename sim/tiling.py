@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quaver.golden import Machine
+from quaver.golden.errors import Unsuitable
 from quaver.sim.array_time import panel_time
 from quaver.sim.lowering import Gemm
 from quaver.sim.operands import Operand, Panels, Slabs, burst_bytes, doublings
@@ -213,7 +214,7 @@ def schedule(machine: Machine, gemm: Gemm) -> Schedule:
 
     Raises
     ------
-    ValueError
+    Unsuitable
         If no way fits; the message says how large the buffer must be.
     """
     families = _Search(machine, gemm).ways()
@@ -231,7 +232,7 @@ def schedule(machine: Machine, gemm: Gemm) -> Schedule:
             best = key, ways, at
     if best is None:
         need = -(-min(int(ways.buffer.min()) for ways in families) // 1024)
-        raise ValueError(
+        raise Unsuitable(
             f"memory.buffer_kib must be at least {need} for {gemm.name} on {machine.rows} x {machine.columns} MACs, "
             f"not {machine.memory.buffer_kib}"
         )
