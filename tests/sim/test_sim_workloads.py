@@ -1,4 +1,4 @@
-"""Shapes of layers and of ResNet-18, against PyTorch's output rule and torchvision's published counts."""
+"""Shapes of layers, against PyTorch's output rule, and the catalogue of networks; their counts have their own tests."""
 
 import re
 from typing import Any
@@ -17,21 +17,9 @@ def conv(**changes: Any) -> Conv2d:
     return Conv2d(**(plain | changes))
 
 
-def test_resnet18_counts() -> None:
-    """torchvision: 11,689,512 parameters and 1.814 GMAC; 9,600 of the parameters are batch-norm scales and shifts."""
-    resnet18 = workload_named("resnet18")
-    convs = [layer for layer in resnet18.layers if isinstance(layer, Conv2d)]
-    assert (len(convs), len(resnet18.layers)) == (20, 21)
-    assert resnet18.macs == 1_814_073_344
-    batch_norm = sum(2 * layer.out_channels for layer in convs)
-    assert batch_norm == 9_600
-    assert resnet18.parameters == 11_679_912
-    assert resnet18.parameters + batch_norm == 11_689_512
-
-
 def test_resnet18_layers() -> None:
     layers = {layer.name: layer for layer in workload_named("resnet18").layers}
-    assert [name for name in layers if "downsample" in name] == [f"layer{s}.0.downsample.0" for s in (2, 3, 4)]
+    assert [name for name in layers if "downsample.0" in name] == [f"layer{s}.0.downsample.0" for s in (2, 3, 4)]
     sizes = {name: layer.output_size for name, layer in layers.items() if isinstance(layer, Conv2d)}
     assert sizes["conv1"] == (112, 112)
     for stage, side in enumerate((56, 28, 14, 7), start=1):
@@ -100,7 +88,9 @@ def test_mistakes_in_a_workload() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ValueError, match=r"^workload must be one of resnet18, not 'resnet19'$"):
+    names = "lenet5, alexnet, vgg16, resnet18, resnet34, resnet50, resnet20, resnet32, mobilenet_v2, efficientnet_b0, "
+    names += "bert_base, bert_large, transformer_base, transformer_big, gnmt, ncf, gpt2_small"
+    with pytest.raises(ValueError, match=f"^workload must be one of {names}, not 'resnet19'$"):
         workload_named("resnet19")
     workload = Workload(name="w", layers=(conv(), conv(name="d")))
     assert workload.layer_named("d").name == "d"
