@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from quaver.sim import WORKLOADS, Linear, Vector, Workload, workload_named
+from quaver.sim import WORKLOADS, Linear, MatMul, Vector, Workload, workload_named
 
 RECORD = json.loads((Path(__file__).parent / "data/reference_counts.json").read_text(encoding="utf-8"))
 REFERENCES = RECORD["networks"]
@@ -168,6 +168,22 @@ def test_windows_of_poolings(network: str, layer: str, window: int) -> None:
     found = workload_named(network).layer_named(layer)
     assert isinstance(found, Vector)
     assert found.window == window
+
+
+def test_heads_of_attentions() -> None:
+    """MACs are the same for any number of heads, but not the products."""
+    heads = {
+        "bert_base": 12,
+        "bert_large": 16,
+        "transformer_base": 8,
+        "transformer_big": 16,
+        "gpt2_small": 12,
+        "gnmt": 1,
+    }
+    counts = {
+        name: {layer.count for layer in workload_named(name).layers if isinstance(layer, MatMul)} for name in heads
+    }
+    assert counts == {name: {count} for name, count in heads.items()}
 
 
 def test_order_of_a_block_with_a_shortcut() -> None:
