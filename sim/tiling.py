@@ -7,13 +7,13 @@ of the other pass.  What does not fit as a panel is read slab by slab while it i
 room, and lets a step have no more rows than the accumulators and no more columns than the array.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quaver.golden import Machine
+from quaver.golden import Machine, Memory
 from quaver.golden.errors import Unsuitable
 from quaver.sim.array_time import panel_time
 from quaver.sim.lowering import Gemm
@@ -187,8 +187,8 @@ class _Search:
 
     def _work(self, x: Panels, y: Panels, i: Counts, j: Counts) -> Counts:
         """Cycles of the array."""
-        per_tile = x.full * panel_time(self.machine, x.size, self.x.k).total
-        per_tile = per_tile + x.rests * panel_time(self.machine, x.rest, self.x.k).total
+        full, rest = panel_time(self.machine, np.stack([x.size, x.rest]), self.x.k).total
+        per_tile = x.full * full + x.rests * rest
         columns = self.machine.columns
         tiles = y.full * -(-y.size // columns) + y.rests * -(-y.rest // columns)
         return per_tile[i] * tiles[j]
@@ -217,26 +217,36 @@ def schedule(machine: Machine, gemm: Gemm) -> Schedule:
     Unsuitable
         If no way fits; the message says how large the buffer must be.
     """
-    families = _Search(machine, gemm).ways()
     room = machine.memory.buffer_kib << 10
-    best: tuple[tuple[int, int, int], _Ways, int] | None = None
-    for ways in families:
-        fits = np.flatnonzero(ways.buffer <= room)
-        if not len(fits):
-            continue
-        traffic = (ways.reads + ways.writes)[fits]
-        order = np.lexsort((ways.buffer[fits], ways.work[fits], traffic))
-        at = int(fits[order[0]])
-        key = int(traffic[order[0]]), int(ways.work[at]), int(ways.buffer[at])
-        if best is None or key < best[0]:
-            best = key, ways, at
-    if best is None:
-        need = -(-min(int(ways.buffer.min()) for ways in families) // 1024)
-        raise Unsuitable(
-            f"memory.buffer_kib must be at least {need} for {gemm.name} on {machine.rows} x {machine.columns} MACs, "
-            f"not {machine.memory.buffer_kib}"
-        )
-    return _schedule(best[1], best[2])
+    found = _schedules(_array_of(machine), gemm)
+    for plan in found:
+        if plan.buffer <= room:
+            return plan
+    raise Unsuitable(
+        f"memory.buffer_kib must be at least {-(-found[-1].buffer // 1024)} for {gemm.name} on "
+        f"{machine.rows} x {machine.columns} MACs, not {machine.memory.buffer_kib}"
+    )
+
+
+@lru_cache(maxsize=64)
+def _array_of(machine: Machine) -> Machine:
+    """One machine for all that are cut for alike: they differ in what no way to cut a product depends on."""
+    cut_for = Memory(double_buffered=machine.memory.double_buffered, dram_burst_bytes=machine.memory.dram_burst_bytes)
+    return replace(machine, name="array", memory=cut_for, vector_lanes=1, update_lanes=0, clock_mhz=1.0)
+
+
+@lru_cache(maxsize=1 << 10)
+def _schedules(array: Machine, gemm: Gemm) -> tuple[Schedule, ...]:
+    """The ways that are the best for some room, the best of all first; each needs less room than the one before."""
+    families = _Search(array, gemm).ways()
+    room = np.concatenate([ways.buffer for ways in families])
+    work = np.concatenate([ways.work for ways in families])
+    traffic = np.concatenate([ways.reads + ways.writes for ways in families])
+    places = [(ways, at) for ways in families for at in range(len(ways.buffer))]
+    order = np.lexsort((room, work, traffic))
+    least = np.minimum.accumulate(room[order])
+    steps = np.flatnonzero(np.diff(least, prepend=least[0] + 1))
+    return tuple(_schedule(*places[at]) for at in order[steps])
 
 
 def _schedule(ways: _Ways, at: int) -> Schedule:
