@@ -71,6 +71,12 @@ def tile_buffer_bytes(machine: Machine) -> int:
     return -(-2 * machine.block_products * width // 8)
 
 
+def on_chip_bytes(machine: Machine) -> int:
+    """Capacity of all memories of the machine: the buffer, those of the operands and those below the columns."""
+    operands = scratchpad_bytes(machine) + tile_buffer_bytes(machine)
+    return (machine.memory.buffer_kib << 10) + operands + machine.columns * accumulator_bytes(machine)
+
+
 def mac_energy(machine: Machine) -> float:
     """Picojoules of one multiply-accumulate: a product and its addition to the inner sum."""
     table, register = TABLES[machine.technology], machine.exact_register
@@ -124,10 +130,8 @@ def leakage_watts(machine: Machine) -> float:
     lane = multiplier_cells(outer.precision, outer.precision) + adder_cells(outer.bits)
     axpy = multiplier_cells(master.precision, master.precision) + adder_cells(master.bits)
     cells += machine.vector_lanes * lane + 3 * machine.update_lanes * axpy
-    bytes_ = (machine.memory.buffer_kib << 10) + scratchpad_bytes(machine) + tile_buffer_bytes(machine)
-    bytes_ += machine.columns * accumulator_bytes(machine)
     sram = 0.0 if table.leakage_sram is None else table.leakage_sram.watts
-    return cells * table.leakage_logic.watts + bytes_ * sram
+    return cells * table.leakage_logic.watts + on_chip_bytes(machine) * sram
 
 
 def leakage_energy(machine: Machine, cycles: int) -> Energy:
