@@ -108,7 +108,7 @@ def gemm_cycles_by_cause(machine: Machine, gemm: Gemm, plan: Schedule) -> Cycles
     late, early = saved_at_the_end(machine, last_rows), saved_at_the_start(machine, gemm.k)
     runs = gemm.groups if gemm.serial else 1
     steps = _Steps(machine, np.zeros(3, np.int64))
-    loads, store = _Loads(machine, gemm, plan), plan.writes / (plan.x.count * plan.y.count)
+    loads, store = _Loads(machine, gemm, plan), plan.writes / (gemm.groups * plan.x.count * plan.y.count)
     outer, inner = (plan.x, plan.y) if plan.outer == "x" else (plan.y, plan.x)
     times = _step_times(machine, gemm, plan)
     for o, (_, outers) in enumerate(outer.sizes):

@@ -6,6 +6,7 @@ of its vector layers, the gradient of its weights and that of its inputs; at the
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isqrt
 from typing import Literal
 
@@ -45,8 +46,8 @@ class Request:
     accumulate: int = 1
     """Micro-batches of `batch` inputs whose gradients are added up before an update, 1 to 65536."""
     recompute: bool = False
-    """Whether activations are computed again for the backward pass, from checkpoints: every sqrt(n)-th of n layers
-    (Chen et al. 2016, arXiv 1604.06174)."""
+    """Whether activations are computed again for the backward pass, from checkpoints between about sqrt(n) segments of
+    n layers, of equal size in memory (Chen et al. 2016, arXiv 1604.06174)."""
 
     def __post_init__(self) -> None:
         check_choice("pass", self.pass_, PASSES)
@@ -127,7 +128,6 @@ class Step:
         self._on_array = on_array
         self.workload, self.machine, self.recipe, self.request = workload, machine, recipe, request
         self._stages = list(self._cut())
-        self._segment = isqrt(max(0, len(self._stages) - 1)) + 1
 
     def tasks(self) -> Iterator[Task]:
         """All of them, in order.
@@ -144,8 +144,7 @@ class Step:
             return
         first = next((i for i, stage in enumerate(self._stages) if stage.learns), len(self._stages))
         if self.request.recompute:
-            last = (len(self._stages) - 1) // self._segment * self._segment
-            for stage in self._stages[:last]:
+            for stage in self._stages[: self._segments()[-1].start]:
                 yield from self._forward(stage, "recompute", repeats)
         for index in reversed(range(first, len(self._stages))):
             yield from self._backward(self._stages[index], repeats, leading=index == first)
@@ -157,12 +156,24 @@ class Step:
         """Bytes of activations that are kept for the backward pass at most: inputs of products and of chains."""
         if not self.request.training:
             return 0
-        kept = [self._kept(stage) for stage in self._stages]
+        kept = [sum(self._kept(stage)) for stage in self._stages]
         if not self.request.recompute:
             return sum(kept)
-        size = self._segment
-        segments = [kept[start : start + size] for start in range(0, len(kept), size)]
-        return sum(segment[0] for segment in segments) + max(map(sum, segments))
+        segments = self._segments()
+        checkpoints = sum(self._kept(self._stages[segment.start])[0] for segment in segments)
+        return checkpoints + max(sum(kept[segment.start : segment.stop]) for segment in segments)
+
+    def _segments(self) -> list[range]:
+        """Layers between checkpoints: a segment ends where its activations reach their share of all."""
+        kept = [sum(self._kept(stage)) for stage in self._stages]
+        share = sum(kept) / (isqrt(len(kept) - 1) + 1)
+        cuts, held = [0], 0
+        for index, size in enumerate(kept):
+            held += size
+            if held >= share and index + 1 < len(kept):
+                cuts.append(index + 1)
+                held = 0
+        return [range(start, stop) for start, stop in pairwise([*cuts, len(kept)])]
 
     # ------------------------------------------------------------------------------------------------------ the network
 
@@ -212,17 +223,16 @@ class Step:
             for gemm in data_gradient(head, batch, stage.tensors):
                 yield from self._placed(head, "data_gradient", gemm, repeats)
 
-    def _kept(self, stage: _Stage) -> int:
-        """Bytes of activations that the backward pass of a stage reads."""
-        bits = sum(
-            self.request.batch * chain.entered * (self.recipe.wide if chain.wide else self.recipe.activation).bits
-            for chain in stage.chains
-        )
+    def _kept(self, stage: _Stage) -> tuple[int, int]:
+        """Bytes of activations that the backward pass of a stage reads: of its product, of its vector layers."""
+        batch, recipe = self.request.batch, self.recipe
+        between = sum(c.entered * (recipe.wide if c.wide else recipe.activation).bits for c in stage.chains)
+        entered = 0
         if isinstance(stage.head, Conv2d | Linear | MatMul):
-            gemm = forward(stage.head, self.request.batch, stage.tensors)
-            both = isinstance(stage.head, MatMul)
-            bits += gemm.groups * (gemm.a.unique + (gemm.b.unique if both else 0)) * stage.tensors.activation.bits
-        return -(-bits // 8)
+            gemm = forward(stage.head, batch, stage.tensors)
+            both = gemm.b.unique if isinstance(stage.head, MatMul) else 0
+            entered = gemm.groups * (gemm.a.unique + both) * stage.tensors.activation.bits
+        return -(-entered // 8), -(-batch * between // 8)
 
     # ------------------------------------------------------------------------------------------------------ the machine
 

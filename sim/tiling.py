@@ -48,7 +48,7 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How one product is cut and in which order its steps come."""
+    """How each group of a product is cut and in which order its steps come."""
 
     x: Cut
     """Panels of the operand that streams."""
@@ -65,9 +65,9 @@ class Schedule:
     first: int
     """Bytes that must be there before the first step."""
     reads: int
-    """Bytes that a group reads from DRAM."""
+    """Bytes read from DRAM, for all groups."""
     writes: int
-    """Bytes that a group writes to DRAM."""
+    """Bytes written to DRAM, for all groups."""
     buffer: int
     """Bytes of the buffer that are used."""
 
@@ -157,6 +157,8 @@ class _Search:
         # An operand is read again for every panel of the other one, unless it is the outer one or is there as a whole.
         x_once = ("x" not in streamed) & ((x_count == 1) | (outer == "x"))
         y_once = ("y" not in streamed) & ((y_count == 1) | (outer == "y"))
+        x_times = np.where(x_once, 1, y_count) * self._groups(self.shared_x, x_once & (x_count == 1))
+        y_times = np.where(y_once, 1, x_count) * self._groups(self.shared_y, y_once & (y_count == 1))
         rows = np.minimum(x.size[i], self.machine.block_rows)
         columns = np.minimum(y.size[j], self.machine.columns)
         results = -(-rows * columns * self.gemm.out_bits // 8)
@@ -171,13 +173,17 @@ class _Search:
             y_sweep=y_sweep,
             first=x_room + y_room,
             buffer=x_copies * x_room + y_copies * y_room + self.copies * results,
-            reads=np.where(x_once, 1, y_count) * x_sweep + np.where(y_once, 1, x_count) * y_sweep,
-            writes=self._writes(x, y, i, j),
+            reads=x_times * x_sweep + y_times * y_sweep,
+            writes=self.gemm.groups * self._writes(x, y, i, j),
             work=self._work(x, y, i, j),
         )
 
+    def _groups(self, shared: bool, whole: NDArray[np.bool_]) -> Counts:
+        """Groups for which an operand is read: one where all share it and it is there as a whole."""
+        return np.where(shared & whole, 1, self.gemm.groups)
+
     def _writes(self, x: Panels, y: Panels, i: Counts, j: Counts) -> Counts:
-        """Bytes of the results, which lie side by side along the columns of the right operand."""
+        """Bytes of a group's results, which lie side by side along the columns of the right operand."""
         along, index = (x, i) if self.machine.dataflow == "is" else (y, j)
         across = self.y.outer if self.machine.dataflow == "is" else self.x.outer
         bits, burst = self.gemm.out_bits, self.burst

@@ -102,7 +102,6 @@ def gemm_traffic(machine: Machine, gemm: Gemm, plan: Schedule) -> Traffic:
     running = lanes * passed * (chunk_passes - 1) * machine.outer.format.bits
     if machine.passes_per_chunk > 1:
         running += lanes * passed * (k_tiles - chunk_passes) * machine.inner_code.bits
-    reads, writes = dram_bytes(machine, gemm, plan)
     return Traffic(
         streamed=_bytes(streamed * per_row),
         held=_bytes(blocks * tiles * k_tiles * machine.block_products * machine.columns * y.bits),
@@ -110,17 +109,9 @@ def gemm_traffic(machine: Machine, gemm: Gemm, plan: Schedule) -> Traffic:
         sum_reads=_bytes(running),
         sum_writes=_bytes(running),
         scratchpad_writes=_bytes(fills * per_row),
-        dram_reads=reads,
-        dram_writes=writes,
+        dram_reads=plan.reads,
+        dram_writes=plan.writes,
     )
-
-
-def dram_bytes(machine: Machine, gemm: Gemm, plan: Schedule) -> tuple[int, int]:
-    """Bytes of all groups read from and written to DRAM; an operand that all share is read once if it is kept."""
-    shared = (plan.x, plan.x_sweep, "x") if machine.dataflow == "is" else (plan.y, plan.y_sweep, "y")
-    cut, sweep, name = shared
-    kept = gemm.serial and cut.count == 1 and name not in plan.streamed
-    return gemm.groups * plan.reads - (gemm.groups - 1) * sweep * kept, gemm.groups * plan.writes
 
 
 def vector_traffic(work: "VectorWork | UpdateWork") -> Traffic:
