@@ -6,6 +6,8 @@ gradient dW = X^T dY.  A convolution is unrolled (im2col) on the way to the arra
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Literal
 
 from quaver.golden import Format, Recipe
 from quaver.golden.errors import check_range
@@ -128,7 +130,7 @@ def forward(layer: Multiplying, batch: int, tensors: Tensors) -> Gemm:
     check_range("batch", batch, 1, BATCH_MAX)
     x, w = tensors.activation, tensors.weight
     if isinstance(layer, MatMul):
-        return _products(layer.name, layer.count * batch, layer.m, layer.k, layer.n, x, x, tensors.out_bits)
+        return _products(layer, batch, (layer.m, layer.k, layer.n), (x, x), ("k", "k"), tensors.out_bits)
     if isinstance(layer, Linear):
         weights = Plain(outer=layer.out_features, k=layer.in_features, bits=w.bits, inner="k")
         rows = batch if layer.serial else batch * layer.rows
@@ -163,9 +165,9 @@ def data_gradient(layer: Multiplying, batch: int, tensors: Tensors) -> Iterator[
     """
     dy, w = tensors.error, tensors.weight
     if isinstance(layer, MatMul):
-        x, groups = tensors.activation, layer.count * batch
-        yield _products(layer.name, groups, layer.m, layer.n, layer.k, dy, x, tensors.error_bits)
-        yield _products(layer.name, groups, layer.n, layer.m, layer.k, dy, x, tensors.error_bits)
+        x = tensors.activation
+        yield _products(layer, batch, (layer.m, layer.n, layer.k), (dy, x), ("k", "outer"), tensors.error_bits)
+        yield _products(layer, batch, (layer.n, layer.m, layer.k), (dy, x), ("outer", "outer"), tensors.error_bits)
     elif isinstance(layer, Linear):
         rows = batch if layer.serial else batch * layer.rows
         yield Gemm(
@@ -185,7 +187,13 @@ def data_gradient(layer: Multiplying, batch: int, tensors: Tensors) -> Iterator[
             yield Gemm(
                 name=layer.name,
                 a=patches,
-                b=Plain(outer=layer.in_channels // layer.groups, k=patches.k, bits=w.bits, inner="outer"),
+                b=Plain(
+                    outer=layer.in_channels // layer.groups,
+                    k=patches.k,
+                    bits=w.bits,
+                    inner="outer",
+                    lines=_lines(rows.taps * columns.taps, prod(layer.kernel)),
+                ),
                 a_format=dy,
                 b_format=w,
                 out_bits=tensors.error_bits,
@@ -223,14 +231,30 @@ def _patches(batch: int, rows: Axis, columns: Axis, channels: int, fmt: Format) 
     return Patches(images=batch, rows=rows, columns=columns, channels=channels, bits=fmt.bits)
 
 
-def _products(name: str, groups: int, m: int, k: int, n: int, a: Format, b: Format, out_bits: int) -> Gemm:
-    """Products of matrices that were computed; each lies row by row along its products."""
+def _products(
+    layer: MatMul,
+    batch: int,
+    shape: tuple[int, int, int],
+    formats: tuple[Format, Format],
+    inner: tuple[str, str],
+    out_bits: int,
+) -> Gemm:
+    """Products M x K x N of matrices that were computed; each was stored along its products of the forward pass."""
+    m, k, n = shape
+    a, b = formats
     return Gemm(
-        name=name,
-        a=Plain(outer=m, k=k, bits=a.bits, inner="k"),
-        b=Plain(outer=n, k=k, bits=b.bits, inner="k"),
+        name=layer.name,
+        a=Plain(outer=m, k=k, bits=a.bits, inner=inner[0]),
+        b=Plain(outer=n, k=k, bits=b.bits, inner=inner[1]),
         a_format=a,
         b_format=b,
         out_bits=out_bits,
-        groups=groups,
+        groups=layer.count * batch,
     )
+
+
+def _lines(taps: int, kernel: int) -> Literal["together", "whole", "apart"]:
+    """How filters' lines of input channels lie where some of a kernel's taps are read, each for all filters."""
+    if taps < kernel:
+        return "apart"
+    return "whole" if kernel > 1 else "together"
