@@ -143,9 +143,8 @@ def _joined(graph: Graph, signature: _Signature, start: str, places: list[int]) 
         places.append(following[0])
         inputs.append(following[1])
     first, last = graph.operators[places[0]], graph.operators[places[-1]]
-    return Operator(
-        type=signature.type, name="" if inputs[1:] else first.name, inputs=tuple(inputs), outputs=last.outputs[:1]
-    ), places
+    together = Operator(type=signature.type, name=first.name, inputs=tuple(inputs), outputs=last.outputs[:1])
+    return together, places
 
 
 def _product_with_bias(graph: Graph, place: int) -> tuple[Operator, list[int]] | None:

@@ -14,6 +14,7 @@ _VIEWS = (
 VIEWS = frozenset(_VIEWS.split())
 """Operators whose result is their first input seen differently: what was learnt is still that input."""
 _SHAPES = frozenset({"Shape", "Size"})
+_STORING = frozenset({"Constant", "ConstantOfShape"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class Graph:
     """Of tensors, as far as they are known."""
     stored: frozenset[str]
     """Tensors that come with the network: weights, buffers and other constants."""
+    fixed: frozenset[str] = frozenset()
+    """Constants that are not learnt, as far as the source tells them from weights."""
     results: frozenset[str] = frozenset()
     """Tensors that leave the network."""
 
@@ -76,6 +79,12 @@ class Graph:
                 seen = operator.type in VIEWS and operator.input(0) in origins
                 origins |= {name: origins[operator.inputs[0]] if seen else name for name in operator.outputs if name}
         return origins
+
+    @cached_property
+    def weights(self) -> frozenset[str]:
+        """Constants that may have been learnt: those that were not computed, whether stored or written by a node."""
+        written = {operator.outputs[0] for operator in self.operators if operator.type in _STORING}
+        return (self.stored | written) - self.fixed
 
     def constant(self, operator: Operator) -> bool:
         """Whether all that an operator writes is constant."""

@@ -23,6 +23,7 @@ def _convolution(assembly: Assembly, operator: Operator, weight: int = 1, bias: 
     strides = operator.attributes.get("strides", [1] * len(kernel))
     dilations = operator.attributes.get("dilations", [1] * len(kernel))
     begins, ends = _pads(operator, size, kernel, strides, dilations)
+    tied = not assembly.first_use(filters)
     yield Conv2d(
         name=assembly.name(operator),
         in_channels=channels,
@@ -34,8 +35,8 @@ def _convolution(assembly: Assembly, operator: Operator, weight: int = 1, bias: 
         end_padding=None if begins == ends else _pair(ends, 0),
         dilation=_pair(dilations, 1),
         groups=operator.attributes.get("group", 1),
-        tied=not assembly.first_use(filters),
-        bias=assembly.bias(operator.input(bias), out_channels),
+        tied=tied,
+        bias=assembly.bias(operator.input(bias), out_channels, tied=tied),
     )
 
 
@@ -106,7 +107,7 @@ def _product(assembly: Assembly, operator: Operator, left: int = 0, right: int =
         )
         return
     added = operator.input(bias)
-    with_bias = assembly.bias(added, outputs)
+    with_bias = assembly.bias(added, outputs, tied=tied)
     yield Linear(name=name, in_features=k, out_features=outputs, rows=positions, tied=tied, bias=with_bias)
     if added and not assembly.is_constant(added):
         elements = assembly.per_input(results)
@@ -156,17 +157,19 @@ _CELLS = {"LSTM": "lstm_cell", "GRU": "gru_cell"}
 def _recurrent(assembly: Assembly, operator: Operator) -> Iterator[Layer]:
     """Per direction the product with the inputs of all time steps, the one with the states, and the cells.
 
-    Inputs are X, of (steps, batch, features) or with `layout` 1 of (batch, steps, features), W, R and B.
+    Inputs are X, of (steps, batch, features) or of (batch, steps, features), W, R and B; with an axis for directions as
+    in ONNX, or for one direction as in PyTorch, where B is the first of two parts.
     """
     weight, states = operator.inputs[1:3]
     if not (assembly.is_constant(weight) and assembly.is_constant(states)):
         raise Unmapped("with computed weights")
     steps = assembly.per_input(prod(assembly.graph.shape(operator.inputs[0])[:2]))
-    directions, gates, features = assembly.graph.shape(weight)
+    *several, gates, features = assembly.graph.shape(weight)
+    directions, parts = (several[0], 2) if several else (1, 1)
     hidden = assembly.graph.shape(states)[-1]
     name = assembly.name(operator)
     tied = not assembly.first_use(weight)
-    bias = assembly.bias(operator.input(3), directions * 2 * gates)
+    bias = assembly.bias(operator.input(3), directions * parts * gates, tied=tied)
     for suffix in ("", "_reverse")[:directions]:
         products = {"ih": features, "hh": hidden}
         for part, inputs in products.items():

@@ -1,11 +1,14 @@
 """Networks from elsewhere: what an import finds, and how the layers of a graph are put together."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from quaver.sim.import_graph import Graph, Operator
 from quaver.sim.network import Layer, Workload
+
+BATCH_MAX = 1 << 24
+"""Inputs, at most, that a source's shapes are for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,15 @@ class Imported:
         """What is no layer, as the command line's JSON has it."""
         unknown = [{"type": kind, "count": len(names), "names": list(names)} for kind, names in self.unknown.items()]
         return {"free": dict(self.free), "unknown": unknown}
+
+
+def shared_batch(source: str, first_axes: Iterable[int]) -> int:
+    """The batch, if the first axes of a network's inputs agree on it; 1 if there are none."""
+    sizes = sorted(set(first_axes))
+    if len(sizes) > 1:
+        shown = ", ".join(map(str, sizes))
+        raise ValueError(f"{source}: first axes of inputs must be the batch, not {shown}, unless the batch is given")
+    return max(1, *sizes) if sizes else 1
 
 
 class Unmapped(Exception):
@@ -67,16 +79,26 @@ class Assembly:
         return first
 
     def learnt(self, tensor: str) -> int:
-        """Elements of a weight; 0 if it is computed, a single number, or one that an earlier layer has."""
-        origin = self.graph.origins.get(tensor)
-        if origin is None or self.graph.elements(origin) == 1 or not self.first_use(tensor):
-            return 0
-        return self.graph.elements(origin)
+        """Elements of a vector of parameters, such as scales; 0 if it is computed, fixed or a single number.
 
-    def bias(self, tensor: str, channels: int) -> bool:
-        """Whether a product has a bias of its own: a number that is spread over the channels is none."""
+        One that several layers read counts for each of them: exporters merge equal tensors, such as the ones and zeros
+        of fresh scales and shifts, whereas it is matrices that networks share.
+        """
+        origin = self.graph.origins.get(tensor, "")
+        if origin not in self.graph.weights:
+            return 0
+        elements = self.graph.elements(origin)
+        return elements if elements > 1 else 0
+
+    def bias(self, tensor: str, channels: int, *, tied: bool) -> bool:
+        """Whether a product has a bias of its own: neither a number for all channels, nor one shared with the weights.
+
+        `tied` says whether the weights are an earlier layer's.
+        """
         origin = self.graph.origins.get(tensor)
-        return origin is not None and self.graph.elements(origin) == channels and self.first_use(tensor)
+        if origin is None or self.graph.elements(origin) != channels:
+            return False
+        return self.first_use(tensor) or not tied
 
     def name(self, operator: Operator) -> str:
         """A name for an operator's layers: its own, or that of its first weight, or its type with a number."""

@@ -35,12 +35,16 @@ class Conv2d:
     """Steps between outputs."""
     padding: Pair = (0, 0)
     """Zeros above and below, left and right."""
+    end_padding: Pair | None = None
+    """Zeros below and right, where they are not as many as above and left; None if they are."""
     dilation: Pair = (1, 1)
     """Steps between a filter's taps."""
     groups: int = 1
     """Equal parts of the channels that do not see each other; `in_channels` of them is a depthwise convolution."""
     bias: bool = False
     """Whether a number is added per output channel: a parameter, but no MAC."""
+    tied: bool = False
+    """Whether the filters are another layer's: no parameters of its own, and no update."""
 
     def __post_init__(self) -> None:
         check_range(f"{self.name}: in_channels", self.in_channels, 1, _MAX)
@@ -50,11 +54,13 @@ class Conv2d:
             check_range(f"{self.name}: {side} of kernel", self.kernel[axis], 1, _MAX)
             check_range(f"{self.name}: {side} of stride", self.stride[axis], 1, _MAX)
             check_range(f"{self.name}: {side} of padding", self.padding[axis], 0, _MAX)
+            if self.end_padding is not None:
+                check_range(f"{self.name}: {side} of end_padding", self.end_padding[axis], 0, _MAX)
             check_range(f"{self.name}: {side} of dilation", self.dilation[axis], 1, _MAX)
             if self._slack(axis) < 0:
                 raise ValueError(
                     f"{self.name}: {side} of the dilated kernel must not exceed that of the padded input, "
-                    f"{self.size[axis] + 2 * self.padding[axis]}, by {-self._slack(axis)}"
+                    f"{self._padded(axis)}, by {-self._slack(axis)}"
                 )
         check_range(f"{self.name}: groups", self.groups, 1, _MAX)
         if self.in_channels % self.groups or self.out_channels % self.groups:
@@ -63,10 +69,14 @@ class Conv2d:
                 f"out_channels = {self.out_channels}, not {self.groups}"
             )
 
+    def _padded(self, axis: int) -> int:
+        """Length of the input along `axis`, padding included."""
+        ends = self.padding if self.end_padding is None else self.end_padding
+        return self.padding[axis] + self.size[axis] + ends[axis]
+
     def _slack(self, axis: int) -> int:
         """Positions by which a filter can move along `axis`."""
-        span = self.dilation[axis] * (self.kernel[axis] - 1) + 1
-        return self.size[axis] + 2 * self.padding[axis] - span
+        return self._padded(axis) - self.dilation[axis] * (self.kernel[axis] - 1) - 1
 
     @property
     def output_size(self) -> Pair:
@@ -97,8 +107,8 @@ class Conv2d:
 
     @property
     def parameters(self) -> int:
-        """Elements of the filters and of the bias."""
-        return self.weights + (self.out_channels if self.bias else 0)
+        """Elements of the filters, unless they are tied, and of the bias."""
+        return (0 if self.tied else self.weights) + (self.out_channels if self.bias else 0)
 
     @property
     def macs(self) -> int:

@@ -1,6 +1,7 @@
 """ONNX files: their graphs, with the shapes that ONNX's own inference finds; the package `onnx` is an extra."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,12 @@ from quaver.sim.import_fusion import fused
 from quaver.sim.import_graph import Graph, Operator
 from quaver.sim.import_products import PRODUCTS
 from quaver.sim.import_vectors import FREE, VECTORS
-from quaver.sim.imported import Imported, assemble
-from quaver.sim.onnx_shapes import shapes_of
+from quaver.sim.imported import BATCH_MAX, Imported, assemble, shared_batch
+from quaver.sim.onnx_shapes import LARGEST, shapes_of
 
 if TYPE_CHECKING:
     import onnx
 
-_MAX = 1 << 24
 _OWN_DOMAINS = ("", "ai.onnx")
 
 
@@ -46,7 +46,7 @@ def load_onnx(path: Path, *, sizes: Mapping[str, int] | None = None, batch: int 
     from onnx.inliner import inline_local_functions
 
     if batch is not None:
-        check_range("batch", batch, 1, _MAX)
+        check_range("batch", batch, 1, BATCH_MAX)
     model = _loaded(path)
     batch = _close_dimensions(path, model.graph, dict(sizes or {}), batch)
     model = inline_local_functions(model)
@@ -68,14 +68,17 @@ def load_onnx(path: Path, *, sizes: Mapping[str, int] | None = None, batch: int 
 
 def _loaded(path: Path) -> "onnx.ModelProto":
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf import message, text_format
 
     try:
         model = onnx.load(path, load_external_data=False)
-    except DecodeError:
+    except (message.DecodeError, text_format.ParseError):
         raise ValueError(f"{path} is no ONNX model") from None
     if not model.graph.node:
         raise ValueError(f"{path} is no ONNX model: it has no operators")
+    for tensor in model.graph.initializer:
+        if prod(tensor.dims) > LARGEST:
+            tensor.ClearField("raw_data")  # which inference would copy, again and again
     return model
 
 
@@ -84,7 +87,7 @@ def _close_dimensions(path: Path, graph: "onnx.GraphProto", sizes: dict[str, int
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
     for name, size in sizes.items():
-        check_range(f"size of dimension {name}", size, 1, _MAX)
+        check_range(f"size of dimension {name}", size, 1, BATCH_MAX)
     first_axes = set()
     for value in inputs:
         if not value.type.tensor_type.HasField("shape"):
@@ -107,12 +110,7 @@ def _close_dimensions(path: Path, graph: "onnx.GraphProto", sizes: dict[str, int
                 dimension.dim_value = sizes[dimension.dim_param]
     if batch is not None:
         return batch
-    if len(first_axes) > 1:
-        shown = ", ".join(map(str, sorted(first_axes)))
-        raise ValueError(
-            f"{path}: the first axes of the inputs, {shown}, must be one batch, or the batch must be given"
-        )
-    return max(1, *first_axes) if first_axes else 1
+    return shared_batch(str(path), first_axes)
 
 
 def _operators(nodes: "Iterable[onnx.NodeProto]") -> Iterator[Operator]:

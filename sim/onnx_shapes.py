@@ -1,7 +1,6 @@
 """Shapes of the tensors of an ONNX model, from its inputs': by ONNX's own inference, helped where it stops."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ _ARITHMETIC = """
     """
 _FOLDED = frozenset(_ARITHMETIC.split())
 """Operators that shapes are computed with."""
-_LARGEST = 64
+LARGEST = 64
 """Elements of a tensor, at most, that is taken for a part of a shape."""
 _ROUNDS = 16
 """Times, at most, that a shape is found by arithmetic on shapes that were found before."""
@@ -72,7 +71,7 @@ def _fold(model: "onnx.ModelProto", shapes: dict[str, Shape]) -> None:
         if _small(shapes[tensor.name]) and tensor.data_location != onnx.TensorProto.EXTERNAL:
             values[tensor.name] = onnx.numpy_helper.to_array(tensor)
     for node in model.graph.node:
-        results: Iterable[NDArray] = ()
+        results: Any = ()
         if node.op_type == "Shape" and node.input[0] in shapes:
             bounds = {attribute.name: attribute.i for attribute in node.attribute}
             whole = np.array(shapes[node.input[0]], np.int64)
@@ -94,4 +93,4 @@ def _fold(model: "onnx.ModelProto", shapes: dict[str, Shape]) -> None:
 
 
 def _small(shape: Shape) -> bool:
-    return int(np.prod(shape)) <= _LARGEST
+    return int(np.prod(shape)) <= LARGEST
