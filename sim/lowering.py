@@ -133,10 +133,10 @@ def forward(layer: Multiplying, batch: int, tensors: Tensors) -> Gemm:
         return _products(layer, batch, (layer.m, layer.k, layer.n), (x, x), ("k", "k"), tensors.out_bits)
     if isinstance(layer, Linear):
         weights = Plain(outer=layer.out_features, k=layer.in_features, bits=w.bits, inner="k")
-        rows = batch if layer.serial else batch * layer.rows
+        vectors = batch if layer.serial else batch * layer.rows
         return Gemm(
             name=layer.name,
-            a=Plain(outer=rows, k=layer.in_features, bits=x.bits, inner="k"),
+            a=Plain(outer=vectors, k=layer.in_features, bits=x.bits, inner="k"),
             b=weights,
             a_format=x,
             b_format=w,
@@ -169,10 +169,10 @@ def data_gradient(layer: Multiplying, batch: int, tensors: Tensors) -> Iterator[
         yield _products(layer, batch, (layer.m, layer.n, layer.k), (dy, x), ("k", "outer"), tensors.error_bits)
         yield _products(layer, batch, (layer.n, layer.m, layer.k), (dy, x), ("outer", "outer"), tensors.error_bits)
     elif isinstance(layer, Linear):
-        rows = batch if layer.serial else batch * layer.rows
+        vectors = batch if layer.serial else batch * layer.rows
         yield Gemm(
             name=layer.name,
-            a=Plain(outer=rows, k=layer.out_features, bits=dy.bits, inner="k"),
+            a=Plain(outer=vectors, k=layer.out_features, bits=dy.bits, inner="k"),
             b=Plain(outer=layer.in_features, k=layer.out_features, bits=w.bits, inner="outer"),
             a_format=dy,
             b_format=w,
@@ -208,9 +208,8 @@ def weight_gradient(layer: Conv2d | Linear, batch: int, tensors: Tensors) -> Gem
     """
     x, dy = tensors.activation, tensors.error
     if isinstance(layer, Linear):
-        rows = batch * layer.rows
         outputs, groups = layer.out_features, 1
-        inputs: Operand = Plain(outer=layer.in_features, k=rows, bits=x.bits, inner="outer")
+        inputs: Operand = Plain(outer=layer.in_features, k=batch * layer.rows, bits=x.bits, inner="outer")
     else:
         down, across = (forward_axis(*axis) for axis in _axes(layer))
         outputs, groups = layer.out_channels // layer.groups, layer.groups

@@ -33,7 +33,7 @@ class Panels(NamedTuple):
     """Bytes of all panels, in whole bursts."""
 
     @property
-    def count(self) -> Counts:
+    def number(self) -> Counts:
         """Panels in all."""
         return self.full + self.rests
 
@@ -69,7 +69,7 @@ def burst_bytes(run: Counts, bits: int, burst: int) -> Counts:
     return -(-_bytes(run, bits) // burst) * burst
 
 
-def _cut_bytes(units: Counts, part: Counts, unit: Counts, bits: int, burst: int) -> Counts:
+def _cut_bytes(units: Counts | int, part: Counts, unit: int, bits: int, burst: int) -> Counts:
     """Bytes of `units` of `unit` elements each that lie side by side, a `part` of them at a time in whole bursts."""
     return units // part * burst_bytes(part * unit, bits, burst) + burst_bytes(units % part * unit, bits, burst)
 
@@ -150,7 +150,7 @@ class _Seen:
         """Bytes of all channels of all images, `count` images at a time."""
         image = self.rows.size * self.columns.size * self.channels
         if self.unique == self.images * image:
-            return _cut_bytes(np.array(self.images), count, np.array(image), self.bits, burst)
+            return _cut_bytes(self.images, count, image, self.bits, burst)
         return self.images * self.rows.touched * np.broadcast_to(self._row(np.array(self.channels), burst), count.shape)
 
 

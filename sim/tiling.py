@@ -149,7 +149,7 @@ class _Search:
         y_slabs = self.y.slabs(y.size, depths, self.burst) if "y" in streamed else None
         x_room, x_sweep = _read(x, x_slabs, i, d)
         y_room, y_sweep = _read(y, y_slabs, j, d)
-        x_count, y_count = x.count[i], y.count[j]
+        x_count, y_count = x.number[i], y.number[j]
         x_only = (x_count == 1) & (self.gemm.groups == 1 or self.shared_x)
         y_only = (y_count == 1) & (self.gemm.groups == 1 or self.shared_y)
         x_copies = np.where(x_only & ("x" not in streamed), 1, self.copies)  # there is no next panel to fetch
@@ -189,7 +189,7 @@ class _Search:
         bits, burst = self.gemm.out_bits, self.burst
         cut = along.full * burst_bytes(along.size, bits, burst) + along.rests * burst_bytes(along.rest, bits, burst)
         whole = burst_bytes(np.array(across * self.gemm.n), bits, burst)
-        return np.where(along.count == 1, whole, across * cut)[index]
+        return np.where(along.number == 1, whole, across * cut)[index]
 
     def _work(self, x: Panels, y: Panels, i: Counts, j: Counts) -> Counts:
         """Cycles of the array."""
