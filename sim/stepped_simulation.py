@@ -17,8 +17,8 @@ from quaver.sim.step import Step
 from quaver.sim.stepped_gemm import assembled, gemm_parts, step_gemm
 from quaver.sim.timing import accelerator_cycles, utilization
 
-CYCLES_MAX = 100_000
-"""Cycles of the largest product that is stepped."""
+STEPS_MAX = 1 << 25
+"""Cycles times MACs of the largest product that is stepped; an array of fewer than 256 MACs counts as one of 256."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +87,17 @@ def step_products(step: Step, layer: str | None = None, *, seed: int = 0) -> Ste
     Raises
     ------
     Unsuitable
-        If a product would take more than `CYCLES_MAX` cycles, or the machine lacks a format of the recipe.
+        If a product would take more than `STEPS_MAX` steps, or the machine lacks a format of the recipe.
     """
     tasks = [task for task in step.tasks() if layer is None or layer in task.layers]
     works = [(task.name, task.phase, task.work) for task in tasks if isinstance(task.work, Gemm)]
+    most = STEPS_MAX // max(256, step.machine.rows * step.machine.columns)
     for name, _, gemm in works:
         cycles = accelerator_cycles(step.machine, gemm.m, gemm.k, gemm.n)
-        if cycles > CYCLES_MAX:
+        if cycles > most:
             raise Unsuitable(
-                f"fidelity must be event where a product takes more than {CYCLES_MAX} cycles, as {name} with {cycles}"
+                f"fidelity must be event where a product takes more than {most} cycles on "
+                f"{step.machine.rows} x {step.machine.columns} MACs, as {name} with {cycles}"
             )
     rng = np.random.default_rng(seed)
     products = tuple(_step(step.machine, name, phase, gemm, rng) for name, phase, gemm in works)

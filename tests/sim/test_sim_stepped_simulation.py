@@ -63,6 +63,8 @@ def test_a_difference_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_large_products_are_refused() -> None:
-    message = r"^fidelity must be event where a product takes more than 100000 cycles, as conv1 with \d+$"
+    message = (
+        r"^fidelity must be event where a product takes more than 131072 cycles on 4 x 4 MACs, as conv1 with \d{8}$"
+    )
     with pytest.raises(Unsuitable, match=message):
         step_products(step(workload_named("resnet18")))
