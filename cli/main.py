@@ -188,6 +188,38 @@ def synth(
     show(*area_report(area, area["decoder"]))
 
 
+@app.command()
+def sweep(
+    space: Annotated[Path, typer.Argument(metavar="SPACE.toml", help="Workloads, and axes of a machine.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="SQLite file of the results; by default SPACE.sqlite."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(metavar="N", help="Processes; by default as many as there are processors.")
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Compute on the Dask cluster with this scheduler.")
+    ] = None,
+    pareto: Annotated[
+        str, typer.Option(metavar="COLUMN,...", help="What is to be small on the front of best machines.")
+    ] = "time_s,energy_pj",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="F.png|F.svg|F.html", help="Plot all machines and the front.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="F.csv", help="Write all results as a table.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate workloads on all machines of a space, and show those that no other one beats.
+
+    Results are written to the file as they come: what is there is not computed again.
+    """
+    from quaver.cli.sweep import Asked, answer
+
+    asked = Asked(space=space, output=output, jobs=jobs, dask=dask, pareto=pareto, plot=plot, csv=csv)
+    answer(asked, as_json=as_json)
+
+
 def _load(preset_or_path: str) -> "Machine":
     from quaver.golden import Machine
 
