@@ -258,6 +258,17 @@ def test_an_operand_that_does_not_come_is_waited_for() -> None:
     assert asdict(late.waits) == {"a": 2, "b": 54, "sums": 0, "results": 0}
 
 
+def test_rows_that_come_before_their_beats_fill_the_queue() -> None:
+    """With `os`; a row that comes later is there in the next cycle, and the array has waited since cycle 2."""
+    work = [ones(TURNING, 8, 20)]
+    late = step_sequence(TURNING, work, Streams(a=lambda cycle: cycle >= 50))
+    assert [cycle for cycle in late.b_beats if cycle < 50] == list(range(TURNING.queue_depth))
+    assert asdict(late.waits) == {"a": 52, "b": 0, "sums": 0, "results": 0}
+    late = step_sequence(TURNING, work, Streams(b=lambda cycle: cycle >= 50))
+    assert late.entered[0] == 51
+    assert asdict(late.waits) == {"a": 2, "b": 51 - 2, "sums": 0, "results": 0}
+
+
 WRONG = [
     ("foot_cycle", 1),
     ("foot_cycle", -1),
