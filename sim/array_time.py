@@ -1,33 +1,32 @@
 """Where the cycles of the array go, in closed form, when every stream is always ready.
 
 Commands that follow each other without a pause: each multiplies a block of rows by a tile of columns over all of K.
-`quaver.sim.timing` states the sum for one GEMM, `quaver.sim.sequence` tells it command by command, the RTL is the
-machine.
+`quaver.sim.timing` adds them up for one GEMM, `quaver.sim.sequence` tells the time command by command, the RTL is the
+machine.  Everything here takes numbers as well as arrays of them.
 """
 
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from quaver.golden import Machine
 
-Counts = NDArray[np.int64]
+Count = Any
+"""An int, or an array of integers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommandTime:
-    """Cycles of commands between others, by what the array does: arrays of one shape, an element per command."""
+    """Cycles of a command between others, by what the array does."""
 
-    beats: Counts
+    beats: Count
     """It takes a beat of the operand that streams."""
-    weights: Counts
+    weights: Count
     """It waits for a tile of the operand that stays, as in the RTL's counter `wait_b`."""
-    sums: Counts
+    sums: Count
     """It waits for sums to come back or to get out, as in the RTL's counter `wait_sums`."""
 
     @property
-    def total(self) -> Counts:
+    def total(self) -> Count:
         """All of them."""
         return self.beats + self.weights + self.sums
 
@@ -36,43 +35,49 @@ class CommandTime:
             beats=self.beats + other.beats, weights=self.weights + other.weights, sums=self.sums + other.sums
         )
 
-    def times(self, count: Counts) -> "CommandTime":
+    def times(self, count: Count) -> "CommandTime":
         """As many of each."""
         return CommandTime(beats=self.beats * count, weights=self.weights * count, sums=self.sums * count)
 
 
-def command_time(machine: Machine, rows: Counts, k: int) -> CommandTime:
+def command_time(machine: Machine, rows: Count, k: int) -> CommandTime:
     """Cycles of commands of `rows` rows, 0 for none and at most `machine.block_rows`, and K products per sum.
 
-    Weight-stationary: with B rows, L = `machine.load_cycles`, R = `machine.round_trip`, each of the K tiles takes B
-    beats, and the next one's weights max(0, L - B) more; all but the first wait max(0, R - max(B, L)) for the sums.
+    Weight-stationary.  Let L = `machine.load_cycles`, R = `machine.round_trip`, and let the command's K tiles stream B
+    beats each.  The next tile's weights are loaded while this one computes, so a tile takes B beats and the weights
+    max(0, L - B) more cycles; and a sum must be back from the bottom of the array before its next K tile adds to it, so
+    all tiles but the first wait max(0, R - max(B, L)) more: a step is max(B, L, R) cycles from K tile to K tile, and
+    max(B, L) to the next command.
 
-    Output-stationary: a command takes K steps of `machine.interleave` beats, however many rows it has; a chunk shorter
-    than D = `machine.drain_steps` steps waits for the rest of them.
+    Output-stationary.  A command takes K steps of I = `machine.interleave` beats, however many rows it has.  Let
+    D = `machine.drain_steps`: so many steps must lie between the ends of two chunks, the rest of which the array waits
+    before the second one's last step.  A command has chunks of L = `machine.chunk` products and a last one of l, hence
+    takes, from the end of the one before to its own end, (chunks - 1) * max(L, D) + max(l, D) steps.
     """
-    some = (rows > 0).astype(np.int64)
+    some = rows > 0
     if machine.dataflow == "os":
-        short = max(0, machine.drain_steps - machine.chunk) * (-(-k // machine.chunk) - 1)
-        short += max(0, machine.drain_steps - _last_chunk(machine, k))
+        chunks = -(-k // machine.chunk)
+        short = (chunks - 1) * max(0, machine.drain_steps - machine.chunk)
+        short += max(0, machine.drain_steps - (k - (chunks - 1) * machine.chunk))
         turns = some * machine.interleave
-        return CommandTime(beats=turns * k, weights=0 * some, sums=turns * short)
+        return CommandTime(beats=turns * k, weights=turns * 0, sums=turns * short)
     k_tiles, load = -(-k // machine.rows), machine.load_cycles
+    late = _above(load, rows)
     return CommandTime(
         beats=k_tiles * rows,
-        weights=some * k_tiles * np.maximum(0, load - rows),
-        sums=some * (k_tiles - 1) * np.maximum(0, machine.round_trip - np.maximum(rows, load)),
+        weights=some * k_tiles * late,
+        sums=some * (k_tiles - 1) * _above(machine.round_trip, rows + late),
     )
 
 
-def panel_time(machine: Machine, rows: Counts, k: int) -> CommandTime:
-    """Cycles of panels of `rows` rows on one tile of columns: as many full blocks as fit, then the rest."""
+def panel_time(machine: Machine, rows: Count, k: int) -> CommandTime:
+    """Cycles of `rows` rows on one tile of columns: as many full blocks as fit, then the rest."""
     blocks, rest = rows // machine.block_rows, rows % machine.block_rows
-    full = command_time(machine, np.full_like(rows, machine.block_rows), k).times(blocks)
-    return full + command_time(machine, rest, k)
+    return command_time(machine, machine.block_rows, k).times(blocks) + command_time(machine, rest, k)
 
 
 def last_block(machine: Machine, rows: int) -> int:
-    """Rows of the last block of a panel of `rows` rows."""
+    """Rows of the last block of `rows` rows."""
     return (rows - 1) % machine.block_rows + 1
 
 
@@ -99,5 +104,6 @@ def drain_cycles(machine: Machine, rows: int) -> int:
     return machine.latency + left + machine.output_latency
 
 
-def _last_chunk(machine: Machine, k: int) -> int:
-    return (k - 1) % machine.chunk + 1
+def _above(count: Count, limit: Count) -> Count:
+    """By how much `count` is above `limit`, 0 if it is not."""
+    return (count - limit) * (count > limit)
