@@ -84,6 +84,7 @@ def _product(assembly: Assembly, operator: Operator, left: int = 0, right: int =
         raise ValueError(f"a matrix of {columns[-2]} rows cannot follow one of {k} columns")
     name, results = assembly.name(operator), assembly.graph.elements(operator.outputs[0])
     weight = next((tensor for tensor in (b, a) if assembly.is_constant(tensor)), None)
+    added = operator.input(bias)
     if weight is None:
         count = results // (m * n)
         if count % assembly.batch and m % assembly.batch == 0:  # the batch is among the rows
@@ -91,24 +92,29 @@ def _product(assembly: Assembly, operator: Operator, left: int = 0, right: int =
         else:
             count = assembly.per_input(count)
         yield MatMul(name=name, m=m, k=k, n=n, count=count)
-        return
-    outputs, matrices = (n, prod(columns[:-2])) if weight == b else (m, prod(rows[:-2]))
-    positions = assembly.per_input(results // (outputs * matrices))
-    tied = not assembly.first_use(weight)
-    if matrices > 1:
-        yield Conv2d(
-            name=name,
-            in_channels=k * matrices,
-            out_channels=outputs * matrices,
-            size=(1, positions),
-            kernel=(1, 1),
-            groups=matrices,
-            tied=tied,
-        )
-        return
-    added = operator.input(bias)
-    with_bias = assembly.bias(added, outputs, tied=tied)
-    yield Linear(name=name, in_features=k, out_features=outputs, rows=positions, tied=tied, bias=with_bias)
+    else:
+        outputs, matrices = (n, prod(columns[:-2])) if weight == b else (m, prod(rows[:-2]))
+        positions = assembly.per_input(results // (outputs * matrices))
+        tied = not assembly.first_use(weight)
+        if matrices == 1:
+            yield Linear(
+                name=name,
+                in_features=k,
+                out_features=outputs,
+                rows=positions,
+                tied=tied,
+                bias=assembly.bias(added, outputs, tied=tied),
+            )
+        else:
+            yield Conv2d(
+                name=name,
+                in_channels=k * matrices,
+                out_channels=outputs * matrices,
+                size=(1, positions),
+                kernel=(1, 1),
+                groups=matrices,
+                tied=tied,
+            )
     if added and not assembly.is_constant(added):
         elements = assembly.per_input(results)
         yield Vector(name=assembly.unique(f"{name}.add"), kind="add", outputs=elements, inputs=2 * elements)

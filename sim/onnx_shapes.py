@@ -17,6 +17,8 @@ _ARITHMETIC = """
     """
 _FOLDED = frozenset(_ARITHMETIC.split())
 """Operators that shapes are computed with."""
+_KEEPING = frozenset({"GroupNormalization"})
+"""Operators whose results have the shape of their first input, which the inference leaves out."""
 LARGEST = 64
 """Elements of a tensor, at most, that is taken for a part of a shape."""
 _ROUNDS = 16
@@ -61,7 +63,7 @@ def _stated(graph: "onnx.GraphProto") -> dict[str, Shape]:
 
 
 def _fold(model: "onnx.ModelProto", shapes: dict[str, Shape]) -> None:
-    """Replace arithmetic on known shapes, which ONNX's inference does only some of, by its results."""
+    """Do what ONNX's inference leaves out: replace arithmetic on known shapes by its results, and state more shapes."""
     import onnx
     from onnx.reference import ReferenceEvaluator
 
@@ -72,6 +74,9 @@ def _fold(model: "onnx.ModelProto", shapes: dict[str, Shape]) -> None:
             values[tensor.name] = onnx.numpy_helper.to_array(tensor)
     for node in model.graph.node:
         results: Any = ()
+        if node.op_type in _KEEPING and node.output[0] not in shapes and node.input[0] in shapes:
+            known = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, shapes[node.input[0]])
+            model.graph.value_info.add(name=node.output[0], type=known)
         if node.op_type == "Shape" and node.input[0] in shapes:
             bounds = {attribute.name: attribute.i for attribute in node.attribute}
             whole = np.array(shapes[node.input[0]], np.int64)
