@@ -155,9 +155,11 @@ def stepped_report(simulation: SteppedSimulation) -> tuple[str, Table, str]:
     table = _plain(heads)
     for product in simulation.products:
         waits = product.waits
-        cells = (product.m, product.k, product.n, f"{product.cycles:,}", f"{product.closed_form:,}")
-        cells += (_percent(product.utilization), waits.a, waits.b, waits.sums, waits.results)
-        table.add_row(product.name, *map(str, cells), f"{product.results:,}", f"{product.wrong:,}")
+        shape = (product.m, product.k, product.n)
+        cycles = (f"{product.cycles:,}", f"{product.closed_form:,}", _percent(product.utilization))
+        waited = (waits.a, waits.b, waits.sums, waits.results)
+        compared = (f"{product.results:,}", f"{product.wrong:,}")
+        table.add_row(product.name, *map(str, shape), *cycles, *map(str, waited), *compared)
     verdict = "agrees with" if simulation.agrees else "DIFFERS from"
     return title, table, f"\n{verdict} the closed form's cycles and the golden model's bits"
 

@@ -14,7 +14,7 @@ from quaver.golden.errors import Unsuitable
 from quaver.sim.cycle_macs import Waits
 from quaver.sim.lowering import Gemm
 from quaver.sim.step import Step
-from quaver.sim.stepped_gemm import assembled, gemm_parts, step_gemm
+from quaver.sim.stepped_gemm import Part, assembled, gemm_parts, step_gemm
 from quaver.sim.timing import accelerator_cycles, utilization
 
 STEPS_MAX = 1 << 25
@@ -107,9 +107,9 @@ def step_products(step: Step, layer: str | None = None, *, seed: int = 0) -> Ste
 def _step(machine: Machine, name: str, phase: str, gemm: Gemm, rng: np.random.Generator) -> SteppedProduct:
     a = _finite_codes(rng, gemm.a_format, (gemm.m, gemm.k))
     b = _finite_codes(rng, gemm.b_format, (gemm.k, gemm.n))
-    formats = {"a_format": machine.a_formats.index(gemm.a_format), "b_format": machine.b_formats.index(gemm.b_format)}
-    codes, stepped = step_gemm(machine, a, b, **formats)
-    expected = _expected(machine, a, b, formats)
+    a_format, b_format = machine.a_formats.index(gemm.a_format), machine.b_formats.index(gemm.b_format)
+    codes, stepped = step_gemm(machine, a, b, a_format=a_format, b_format=b_format)
+    expected = _expected(machine, gemm_parts(machine, a, b, a_format=a_format, b_format=b_format))
     return SteppedProduct(
         name=name,
         phase=phase,
@@ -125,9 +125,9 @@ def _step(machine: Machine, name: str, phase: str, gemm: Gemm, rng: np.random.Ge
     )
 
 
-def _expected(machine: Machine, a: NDArray, b: NDArray, formats: dict[str, int]) -> NDArray:
+def _expected(machine: Machine, parts: list[Part]) -> NDArray:
     """The golden model's results."""
-    golden, parts = Accelerator(machine), gemm_parts(machine, a, b, **formats)
+    golden = Accelerator(machine)
     results = [golden.run(*part.work).codes for part in parts]
     return assembled(machine, parts, [codes for codes in results if codes is not None])
 
