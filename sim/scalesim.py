@@ -17,8 +17,8 @@ from quaver.golden.machine_checks import Dataflow
 _MAX = 1 << 48
 
 
-class Product(Protocol):
-    """Multiplications of one shape: `TopologyRow` and `Gemm` are products."""
+class Multiplication(Protocol):
+    """Multiplications of one shape: a `TopologyRow` and a `Gemm` are such."""
 
     @property
     def name(self) -> str:
@@ -205,7 +205,7 @@ def scalesim_cycles(dataflow: Dataflow, rows: int, columns: int, m: int, k: int,
 
 def simulate_scalesim(
     workload: str,
-    products: Iterable[Product],
+    products: Iterable[Multiplication],
     *,
     dataflow: Dataflow,
     rows: int,

@@ -68,8 +68,6 @@ class TopologyRow:
     """N of each M weights are not zero; carried along, for the model is that of dense weights."""
     gemm: bool = False
     """Whether it was written as a matrix product."""
-    batch: int = 1
-    """Inputs that are processed together; no topology says so, and SCALE-Sim knows only one."""
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -81,7 +79,6 @@ class TopologyRow:
         check_range("Channels", self.channels, 1, _MAX)
         check_range("Num Filter", self.filters, 1, _MAX)
         check_range("groups", self.groups, 1, _MAX)
-        check_range("batch", self.batch, 1, _MAX)
         check_range("M of the sparsity N:M", self.sparsity[1], 1, _MAX)
         check_range("N of the sparsity N:M", self.sparsity[0], 1, self.sparsity[1])
 
@@ -96,8 +93,8 @@ class TopologyRow:
 
     @property
     def m(self) -> int:
-        """Outputs of one filter, over the batch."""
-        return self.batch * self.ofmap[0] * self.ofmap[1]
+        """Outputs of one filter."""
+        return self.ofmap[0] * self.ofmap[1]
 
     @property
     def k(self) -> int:
@@ -145,8 +142,8 @@ def read_topology(path: Path) -> tuple[TopologyRow, ...]:
 def layer_of(row: TopologyRow) -> Conv2d | Linear:
     """The row as a layer of this project: a fully connected one for a GEMM, otherwise a convolution without padding.
 
-    It is that of one input, whatever the row's batch.  Where a stride leaves a rest, the convolution has an output less
-    along that side than SCALE-Sim counts: that one's filter would stand over the input's edge.
+    Where a stride leaves a rest, the convolution has an output less along that side than SCALE-Sim counts: that one's
+    filter would stand over the input's edge.
 
     Raises
     ------
@@ -154,7 +151,7 @@ def layer_of(row: TopologyRow) -> Conv2d | Linear:
         If the channels or filters of all groups together are too many for a layer.
     """
     if row.gemm:
-        return Linear(name=row.name, in_features=row.k, out_features=row.n, rows=row.ifmap[0], bias=False)
+        return Linear(name=row.name, in_features=row.k, out_features=row.n, rows=row.m, bias=False)
     return Conv2d(
         name=row.name,
         in_channels=row.groups * row.channels,

@@ -83,22 +83,21 @@ def test_rows_have_the_outputs_of_their_own_rule() -> None:
 
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
-def test_a_batch_multiplies_m_and_groups_take_turns(dataflow: Dataflow) -> None:
-    once = scalesim_cycles(dataflow, 4, 8, 36, 30, 7)
-    assert once != scalesim_cycles(dataflow, 4, 8, 3 * 36, 30, 7)
-    for batch, groups in ((1, 1), (3, 1), (1, 5), (3, 5)):
-        row = replace(ROW, batch=batch, groups=groups)
+def test_groups_take_turns(dataflow: Dataflow) -> None:
+    """A result is a multiplication again, and what became of a row becomes of it."""
+    for groups in (1, 5):
+        row = replace(ROW, groups=groups)
         simulation = simulate_scalesim("net", [row], dataflow=dataflow, rows=4, columns=8)
-        assert simulation.cycles == groups * scalesim_cycles(dataflow, 4, 8, batch * 36, 30, 7)
-        assert simulation.macs == batch * groups * 36 * 30 * 7
+        assert simulation.cycles == groups * scalesim_cycles(dataflow, 4, 8, 36, 30, 7)
+        assert simulation.macs == groups * 36 * 30 * 7
         (layer,) = simulation.layers
-        assert (layer.m, layer.k, layer.n, layer.groups) == (batch * 36, 30, 7, groups)
+        assert (layer.m, layer.k, layer.n, layer.groups) == (36, 30, 7, groups)
         assert layer.utilization == pytest.approx(replace(layer, groups=1).utilization)
         assert simulate_scalesim("net", [layer], dataflow=dataflow, rows=4, columns=8) == simulation
 
 
 def test_dictionary() -> None:
-    rows = [replace(ROW, batch=2), replace(ROW, name="y", batch=2, groups=2)]
+    rows = [ROW, replace(ROW, name="y", groups=2)]
     simulation = simulate_scalesim("net", rows, dataflow="os", rows=4, columns=8, pass_="train", batch=2)
     found: dict[str, Any] = json.loads(json.dumps(simulation.to_dict()))
     layers, total = found.pop("layers"), found.pop("total")
@@ -113,11 +112,11 @@ def test_dictionary() -> None:
     }
     assert [layer["name"] for layer in layers] == ["x", "y"]
     for layer, groups in zip(layers, (1, 2), strict=True):
-        assert (layer["m"], layer["k"], layer["n"]) == (72, 30, 7)
-        assert layer["macs"] == groups * 72 * 30 * 7
-        assert layer["folds"] == 18
-        assert layer["cycles"] == groups * (18 * (4 + 8 + 30 - 2) - 1)
-        assert layer["utilization"] == pytest.approx(72 * 30 * 7 / (32 * (18 * 40 - 1)))
+        assert (layer["m"], layer["k"], layer["n"]) == (36, 30, 7)
+        assert layer["macs"] == groups * 36 * 30 * 7
+        assert layer["folds"] == 9
+        assert layer["cycles"] == groups * (9 * (4 + 8 + 30 - 2) - 1)
+        assert layer["utilization"] == pytest.approx(36 * 30 * 7 / (32 * (9 * 40 - 1)))
         assert layer["mapping_efficiency"] == pytest.approx(7 / 8)
         assert layer["compute_utilization"] == pytest.approx(7 / 8 * 30 / 40)
     assert total["cycles"] == simulation.cycles == sum(layer["cycles"] for layer in layers)

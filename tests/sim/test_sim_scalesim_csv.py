@@ -1,7 +1,6 @@
 """Topologies as SCALE-Sim's own files have them, and what is refused."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,8 +169,6 @@ def test_layers_of_rows() -> None:
     )
     assert layer_of(PRODUCT) == Linear(name="q k", in_features=384, out_features=64, rows=196, bias=False)
     assert layer_of(PRODUCT).macs == 196 * 64 * 384
-    for row in (STEM, PRODUCT):
-        assert layer_of(replace(row, batch=3)) == layer_of(row)
 
 
 def test_padding_is_part_of_the_input() -> None:
@@ -179,12 +176,6 @@ def test_padding_is_part_of_the_input() -> None:
     row = TopologyRow(name="x", ifmap=(11, 12), filter=(3, 3), channels=5, filters=7, stride=(2, 1))
     assert row.ofmap == conv.output_size == (5, 10)
     assert row.m * row.k * row.n == conv.macs
-
-
-def test_a_batch_multiplies_m() -> None:
-    assert replace(STEM, batch=3).m == 3 * STEM.m
-    with pytest.raises(ValueError, match=r"^batch must be an integer in 1\.\.16777216, not 0$"):
-        replace(STEM, batch=0)
 
 
 sizes = st.integers(1, 40)
