@@ -30,8 +30,10 @@ def convolutions(draw: st.DrawFn) -> Conv2d:
     def pair(low: int, high: int) -> tuple[int, int]:
         return draw(st.integers(low, high)), draw(st.integers(low, high))
 
-    groups, kernel, padding, dilation = draw(st.integers(1, 2)), pair(1, 3), pair(0, 2), pair(1, 2)
-    reach = [(k - 1) * d + 1 - 2 * p for k, d, p in zip(kernel, dilation, padding, strict=True)]
+    groups, kernel, dilation = draw(st.integers(1, 2)), pair(1, 3), pair(1, 2)
+    padding, end_padding = pair(0, 2), pair(0, 2)
+    ends = zip(kernel, dilation, padding, end_padding, strict=True)
+    reach = [(k - 1) * d + 1 - before - after for k, d, before, after in ends]
     return Conv2d(
         name="c",
         in_channels=groups * draw(st.integers(1, 2)),
@@ -40,6 +42,7 @@ def convolutions(draw: st.DrawFn) -> Conv2d:
         kernel=kernel,
         stride=pair(1, 3),
         padding=padding,
+        end_padding=end_padding,
         dilation=dilation,
         groups=groups,
     )

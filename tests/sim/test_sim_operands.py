@@ -199,7 +199,10 @@ def test_panels_of_patches(shape: dict, burst: int, least: int) -> None:
     assert operand.unique == len(walk.all)
     assert (operand.outer, operand.k) == (len(walk.places), len(walk.taps) * operand.channels)
     panels = operand.panels([least + 3, least], burst)
-    assert panels.size[-1] == operand.outer and panels.size.min() >= min(least, operand.outer)
+    row, image = operand.columns.positions, walk.image
+    parts = [n * row for n in (1, 2, 4, 8) if n * row < image and n * row >= least]
+    whole_images = [n * image for n in (1, 2) if n < operand.images and n * image >= least]
+    assert panels.size.tolist() == [*parts, *whole_images, operand.outer]
     for way, size in enumerate(panels.size.tolist()):
         tiles = walk.by_rows(size)
         check_tiles(panels, way, tiles)
@@ -242,7 +245,8 @@ def test_panels_of_patches_by_tap(shape: dict, burst: int, least: int) -> None:
     assert operand.unique == len(walk.all) and operand.taps == len(walk.taps)
     assert (operand.outer, operand.k) == (len(walk.taps) * operand.channels, len(walk.places))
     panels = operand.panels([least + 3, least], burst)
-    assert panels.size[-1] == operand.outer and panels.size.min() >= min(least, operand.outer)
+    some = [n * operand.taps for n in (1, 2, 4) if n < operand.channels and n * operand.taps >= least]
+    assert panels.size.tolist() == [*some, operand.outer]
     for way, size in enumerate(panels.size.tolist()):
         check_tiles(panels, way, pieces(operand.outer, size))
         channels, apart = divmod(size, operand.taps)
