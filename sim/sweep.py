@@ -5,9 +5,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -72,10 +72,11 @@ def sweep(
     missing = sorted((point for key, point in points.items() if key not in known), key=_neighbourhood)
     done = len(points) - len(missing)
     progress(done, len(points))
-    for rows in _computed(missing, jobs or len(os.sched_getaffinity(0)), dask):
-        file.add(rows)
-        done += len(rows)
-        progress(done, len(points))
+    with closing(_computed(missing, jobs or len(os.sched_getaffinity(0)), dask)) as computed:
+        for rows in computed:
+            file.add(rows)
+            done += len(rows)
+            progress(done, len(points))
     return Swept(rows=tuple(file.rows(points, space.varied)), computed=len(missing))
 
 
@@ -103,7 +104,7 @@ def _neighbourhood(point: Point) -> tuple[str, str, str]:
     return point.workload.name, f"{point.request}{point.recipe.name}", json.dumps(array, sort_keys=True)
 
 
-def _computed(points: Sequence[Point], jobs: int, dask: str | None) -> Iterator[list[Row]]:
+def _computed(points: Sequence[Point], jobs: int, dask: str | None) -> Generator[list[Row], None, None]:
     """Rows of all points, chunk by chunk, in no particular order."""
     if not points:
         return
@@ -130,9 +131,15 @@ def _chunks(points: Sequence[Point], workers: int) -> Iterator[Sequence[Point]]:
 @contextmanager
 def _processes(jobs: int) -> Iterator[tuple[Executor, int]]:
     # Fresh processes, not copies: there may be threads here, which a copy would lack.
+    others = set(multiprocessing.active_children())
     executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin)
     try:
         yield executor, jobs
+    except BaseException:
+        # What the workers are computing is lost, but nobody has to wait for it.
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         executor.shutdown(cancel_futures=True)
 
