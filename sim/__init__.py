@@ -10,6 +10,7 @@ from quaver.sim.network import Layer, Workload
 from quaver.sim.scalesim_run import scalesim_of
 from quaver.sim.simulate import Simulation, TaskResult, run, simulate
 from quaver.sim.step import Request, Step, Task
+from quaver.sim.stepped_gemm import SteppedGemm, step_gemm
 from quaver.sim.stepped_simulation import SteppedSimulation, step_products
 from quaver.sim.technology import TABLES
 from quaver.sim.timing import accelerator_cycles, gemm_cycles, utilization
@@ -34,6 +35,7 @@ __all__ = [
     "Simulation",
     "Step",
     "Stepped",
+    "SteppedGemm",
     "SteppedSimulation",
     "Streams",
     "Task",
@@ -48,6 +50,7 @@ __all__ = [
     "run",
     "scalesim_of",
     "simulate",
+    "step_gemm",
     "step_products",
     "step_sequence",
     "utilization",
