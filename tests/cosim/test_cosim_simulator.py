@@ -1,6 +1,8 @@
 """The bench's protocol: what goes wrong in the simulator comes out as one error that says where."""
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +63,32 @@ def test_a_model_runs_again_after_an_error(model: Model) -> None:
     test_all_is_well(model)
 
 
-def test_broken_verilog() -> None:
-    with pytest.raises(SimulatorError, match=r"(?s)^Verilator did not build broken: .*syntax error"):
+@pytest.fixture
+def scratch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where this test's models are built."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_broken_verilog(scratch: Path) -> None:
+    with pytest.raises(SimulatorError, match=r"(?s)^Verilator did not build broken: verilator_bin .*syntax error"):
         Model("module broken(input a, output b;\nendmodule\n", "broken")
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_compiler_that_fails(model: Model, scratch: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """After `model`, for what models share is compiled with the first one."""
+    (tmp_path / "c++").write_text("#!/bin/sh\necho no space left\nexit 3\n")
+    (tmp_path / "c++").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SimulatorError, match=r"^Verilator did not build sound: c\+\+ failed\nno space left$"):
+        Model("module sound(input a, output b);\nassign b = a;\nendmodule\n", "sound")
+    assert list(scratch.iterdir()) == []
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SimulatorError, match=r"^Verilator needs c\+\+: install g\+\+$"):
+        Model("module sound;\nendmodule\n", "sound")
