@@ -107,6 +107,19 @@ def test_products_of_computed_tensors(tmp_path: Path) -> None:
     assert third == Vector(name="Gemm1.add", kind="add", outputs=9, inputs=18)
 
 
+def test_a_column_is_no_bias_of_the_rows(tmp_path: Path) -> None:
+    """After a matrix on the left, what is added along its columns stays a layer of its own."""
+    nodes = [node("MatMul", ["w", "x"], ["h"], name="a"), node("Add", ["h", "b"], ["y"], name="b")]
+    first, second = layers(tmp_path, nodes, {"x": [1, 8, 5]}, {"w": [6, 8], "b": [5]})
+    assert first == Linear(name="a", in_features=8, out_features=6, rows=5, bias=False)
+    assert second == Vector(name="b", kind="bias", outputs=30, inputs=30, parameters=5)
+
+
+def test_a_batch_among_the_rows(tmp_path: Path) -> None:
+    nodes = [node("MatMul", ["x", "z"], ["y"], name="p")]
+    assert layers(tmp_path, nodes, {"x": [6, 8], "z": [8, 5]}, batch=2) == (MatMul(name="p", m=3, k=8, n=5),)
+
+
 def test_a_matrix_for_each_group(tmp_path: Path) -> None:
     nodes = [node("MatMul", ["x", "w"], ["y"])]
     (layer,) = layers(tmp_path, nodes, {"x": [1, 4, 5, 6]}, {"w": [4, 6, 7]})
@@ -187,6 +200,13 @@ def test_shared_weights_count_once(tmp_path: Path) -> None:
     assert found.parameters == 800 + 64 + 8 + 16
 
 
+def test_picking_columns_is_no_embedding(tmp_path: Path) -> None:
+    nodes = [node("Gather", ["w", "ids"], ["h"], axis=1), node("Relu", ["h"], ["y"], name="r")]
+    assert layers(tmp_path, nodes, {"ids": [1, 5]}, {"w": [6, 8]}) == (
+        Vector(name="r", kind="relu", outputs=30, inputs=30),
+    )
+
+
 def test_filters_that_run_twice(tmp_path: Path) -> None:
     nodes = [
         node("Conv", ["x", "w", "b"], ["h"], pads=[1, 1, 1, 1]),
@@ -229,6 +249,10 @@ def test_attention(tmp_path: Path) -> None:
     assert layers(tmp_path, four, shapes) == expected
     three = [node("Attention", ["q", "k", "v"], ["y"], name="a", q_num_heads=4, kv_num_heads=2)]
     assert layers(tmp_path, three, {"q": [1, 7, 24], "k": [1, 9, 12], "v": [1, 9, 10]}) == expected
+    past = [node("Attention", ["q", "k", "v", "", "pk", "pv"], ["y", "nk", "nv"], name="a")]
+    shapes |= {name: [*shapes[name][:2], 4, shapes[name][3]] for name in ("k", "v")}
+    shapes |= {f"p{name}": [*shapes[name][:2], 5, shapes[name][3]] for name in ("k", "v")}
+    assert layers(tmp_path, past, shapes) == expected
 
 
 def test_layers_are_per_input(tmp_path: Path) -> None:
