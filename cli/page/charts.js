@@ -1,7 +1,7 @@
 // Charts of the whole simulation: time line, roofline, energy.
 
 const CONFIG = {
-  responsive: true, displaylogo: false, displayModeBar: "hover",
+  responsive: true, displaylogo: false, displayModeBar: "hover", showTips: false,
   modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
 };
 const GRID = "#e4e8ed";
@@ -104,10 +104,11 @@ const products = tasks.map((task, index) => [task, index]).filter(([task]) => ta
 const intensity = (task) => task.macs / dram(task);
 const speed = (task) => task.macs / task.cycles;
 
-// The points of the roof: bandwidth, where it meets the peak, peak.
+// The points of the roof: bandwidth, where it meets the peak, peak; more than a decade, whose ticks are at 1, 2 and 5.
 function roof(least, most) {
   const ridge = simulation.peak / simulation.dram_bytes_per_cycle;
-  return [Math.min(least, ridge) / 2, ridge, 2 * Math.max(most, ridge)];
+  const left = Math.min(least, ridge) / 2;
+  return [left, ridge, Math.max(2 * most, 2 * ridge, 12 * left)];
 }
 
 function drawRoofline() {
@@ -144,11 +145,16 @@ function drawRoofline() {
   const note = (x, y, text, more) => ({
     x: Math.log10(x), y: Math.log10(y), text, showarrow: false, font: { size: 12 }, yanchor: "bottom", yshift: 3, ...more,
   });
-  const logarithmic = { type: "log", tickformat: ",~g", nticks: 7, zeroline: false };
+  // No more ticks than at 1, 2 and 5 of each decade, which leaves room for whole numbers.
+  const ticks = (low, high) => Math.max(3, Math.round(2.5 * Math.log10(high / low)));
+  const wide = document.getElementById("roofline").clientWidth > 600;
+  const logarithmic = (low, high, room) => ({
+    type: "log", tickformat: ",~g", nticks: room ? ticks(low, high) : 3, zeroline: false, range: [low, high].map(Math.log10),
+  });
   Plotly.newPlot("roofline", traces, layout(430, {
     hovermode: "closest", dragmode: "zoom",
-    xaxis: axis("MACs per byte of DRAM", { ...logarithmic, range: [left, right].map(Math.log10) }),
-    yaxis: axis("MACs per cycle", { ...logarithmic, nticks: 5, range: [bottom, simulation.peak * 3].map(Math.log10) }),
+    xaxis: axis("MACs per byte of DRAM", logarithmic(left, right, wide)),
+    yaxis: axis("MACs per cycle", logarithmic(bottom, simulation.peak * 3, true)),
     annotations: [
       note(right, simulation.peak, `array: ${whole.format(simulation.peak)} MACs per cycle`, { xanchor: "right" }),
       note(left, simulation.peak, `DRAM: ${scaled(bandwidth, "B")} per cycle`, { xanchor: "left", yshift: 22 }),
@@ -177,10 +183,11 @@ function drawEnergy() {
   const share = (name) => (simulation.total.energy_pj ? spent[name] / simulation.total.energy_pj : 0);
   const traces = passes.map((pass) => {
     const sums = added(tasks.filter((task) => task.pass === pass), "energy_by_component_pj");
+    const own = names.filter((name) => sums[name] > 0);
     return {
       type: "bar", orientation: "h", name: pass, marker: { color: COLOURS.passes[pass], line: { width: 0 } }, width: 0.7,
-      x: names.map((name) => sums[name] * 1e-12), y: names.map((_, index) => index),
-      hovertext: names.map((name) => `<b>${words.components[name]}</b>, ${words.passes[pass]}<br>${joules(sums[name])}`),
+      x: own.map((name) => sums[name] * 1e-12), y: own.map((name) => names.indexOf(name)),
+      hovertext: own.map((name) => `<b>${words.components[name]}</b>, ${words.passes[pass]}<br>${joules(sums[name])}`),
       hovertemplate: "%{hovertext}<extra></extra>",
     };
   });

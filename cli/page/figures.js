@@ -35,9 +35,10 @@ const joules = (picojoules) => scaled(picojoules * 1e-12, "J");
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const time = (cycles) => scaled(cycles / (simulation.clock_mhz * 1e6), "s");
 
-// Plotly takes some HTML in its labels; a layer's name is to be shown as it is.
+// Plotly takes some HTML and formulas between $ in its labels; a layer's name is to be shown as it is.
 function literal(text) {
-  return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\s/g, " ");
+  const marks = { "&": "&amp;", "<": "&lt;", ">": "&gt;", $: "&#36;" };
+  return text.replace(/[&<>$]/g, (mark) => marks[mark]).replace(/\s/g, " ");
 }
 
 // A name cut in its middle, where it is wider than `pixels` in the font of the labels.

@@ -21,6 +21,8 @@ class LayerChart {
   // `series`: name, colour and a row's value of each part of a bar; `about`: what hovering over a row tells.
   async draw(rows, series, { title, about, most, suffix }) {
     this.rows = rows;
+    this.box.hidden = rows.length === 0;
+    if (this.box.hidden) return;
     const full = rows.length * ROW + MARGIN.t + MARGIN.b;
     this.height = Math.min(full, HEIGHT_MAX);
     this.box.style.height = `${this.height + 2}px`;
@@ -30,10 +32,13 @@ class LayerChart {
     const labels = Math.min(190, 0.36 * width);
     const names = rows.map((row) => fitting(row.name, labels - 12));
     const places = rows.map((_, index) => index);
-    const traces = series.map(([name, colour, value]) => ({
-      type: "bar", orientation: "h", name, width: 0.78, marker: { color: colour, line: { width: 0 } }, hoverinfo: "skip",
-      x: rows.map((row) => value(row) || null), y: places,
-    }));
+    const traces = series.map(([name, colour, value]) => {
+      const own = places.filter((index) => value(rows[index]) > 0);
+      return {
+        type: "bar", orientation: "h", name, width: 0.78, marker: { color: colour, line: { width: 0 } },
+        hoverinfo: "skip", x: own.map((index) => value(rows[index])), y: own,
+      };
+    });
     // One text for the whole row, wherever the pointer is in it.
     traces.push({
       type: "scatter", mode: "markers", name: "rows", x: rows.map(() => 0), y: places, marker: { opacity: 0, size: 1 },
@@ -73,10 +78,12 @@ class LayerChart {
     }];
   }
 
-  mark() {
+  // Mark the chosen layer's row, and scroll to it where that is asked for.
+  mark(reveal) {
+    if (this.box.hidden) return undefined;
     const at = this.rows.findIndex((row) => row.name === chosen.name);
     const [last, first] = this.range();
-    if (at >= 0 && (at < first + 0.5 || at > last - 0.5)) this.box.scrollTop = (at - 5) * ROW;
+    if (reveal && at >= 0 && (at < first + 0.5 || at > last - 0.5)) this.box.scrollTop = (at - 5) * ROW;
     return Plotly.relayout(this.chart, { shapes: this.marks() });
   }
 }

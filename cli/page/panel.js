@@ -68,8 +68,8 @@ function show() {
 }
 
 // Show tasks of one name in the panel and mark them in the charts.
-function choose(name, list) {
+function choose(name, list, reveal = true) {
   chosen = { name, tasks: list };
   show();
-  return Promise.all([markTime(list), markRoofline(list), ...Object.values(charts).map((chart) => chart.mark())]);
+  return Promise.all([markTime(list), markRoofline(list), ...Object.values(charts).map((chart) => chart.mark(reveal))]);
 }

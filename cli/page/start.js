@@ -26,8 +26,12 @@ function listen() {
   });
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
-    if (window.innerWidth !== width) drawLayers();
+    if (window.innerWidth === width) return;
     width = window.innerWidth;
+    drawLayers();
+    drawRoofline();
+    markRoofline(chosen.tasks);
+    nameTasks();
   });
 }
 
@@ -38,5 +42,5 @@ drawEnergy();
 listen();
 drawLayers().then(() => {
   const [first] = rowsOf("all", "largest");
-  return choose(first.name, first.tasks);
+  return choose(first.name, first.tasks, false);
 }).then(() => { document.body.dataset.ready = "yes"; });
