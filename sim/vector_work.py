@@ -11,6 +11,10 @@ from quaver.golden import Recipe
 from quaver.sim.vector_layers import KINDS, Embedding, Vector
 
 
+_JOINS = ("add", "mul", "div", "elementwise")
+"""Kinds that may read a second tensor."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class VectorWork:
     """One or more passes of the vector unit over tensors."""
@@ -50,7 +54,7 @@ class Chain:
     def entered(self) -> int:
         """Elements of the tensor that it begins with."""
         first = self.layers[0]
-        return min(first.reads, first.outputs) if first.kind in ("add", "mul") else first.reads
+        return min(first.reads, first.outputs) if first.kind in _JOINS else first.reads
 
     @property
     def joined(self) -> int:
