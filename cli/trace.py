@@ -5,11 +5,11 @@ a complete event (`X`) per task, counters (`C`) that change where a task begins.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from quaver.cli.whole_file import write_whole
-from quaver.sim import Simulation, TaskResult
+from quaver.sim import Simulation, TaskResult, utilization
 
 _PROCESS = 1
 _THREADS = {"array": 1, "vector": 2, "update": 3, "DRAM": 4}
@@ -68,7 +68,6 @@ def _task(simulation: Simulation, result: TaskResult) -> Iterator[Event]:
     """A task on its unit; what it moves to and from DRAM, at times unknown, takes as long; values of the counters."""
     table = result.to_dict(simulation.machine)
     table["layers"] = list(result.task.layers)
-    table["utilization"] = table["utilization"] or 0.0
     name = table.pop("name")
     moved, microseconds = result.traffic, result.cycles / simulation.machine.clock_mhz
     begin, end = (_microseconds(simulation, cycle) for cycle in (result.start, result.start + result.cycles))
@@ -82,10 +81,11 @@ def _task(simulation: Simulation, result: TaskResult) -> Iterator[Event]:
         bytes_ = {"bytes_read": moved.dram_reads, "bytes_written": moved.dram_writes}
         yield {**event, "tid": _THREADS["DRAM"], "args": {**bytes_, "bytes_per_us": sum(rates.values())}}
     yield _counter("DRAM bytes per us", {"ts": begin}, rates)
-    yield _counter("array utilization, percent", {"ts": begin}, {"utilization": 100 * table["utilization"]})
+    used = utilization(simulation.machine, result.macs, result.cycles) if result.unit == "array" else 0.0
+    yield _counter("array utilization, percent", {"ts": begin}, {"utilization": 100 * used})
 
 
-def _counter(name: str, when: Event, values: dict[str, float]) -> Event:
+def _counter(name: str, when: Mapping[str, object], values: dict[str, float]) -> Event:
     return {"ph": "C", "pid": _PROCESS, "name": name, **when, "args": values}
 
 
