@@ -38,7 +38,8 @@ def _write_picture(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> N
         x, y = _values(_measured(group.rows), columns)
         plot.scatter(x, y, s=8, color=color, alpha=0.25, linewidths=0)
         best_x, best_y = _values([row for row, _ in front(group.rows, columns)], columns)
-        plot.plot(best_x, best_y, marker="o", markersize=4, linewidth=1, color=color, label=group.title)
+        line = {"linewidth": 1, "drawstyle": "steps-post"} if len(columns) == 2 else {"linestyle": "none"}
+        plot.plot(best_x, best_y, marker="o", markersize=4, color=color, label=group.title, **line)
     for axis, column in zip("xy", columns, strict=False):
         plot.set(**{f"{axis}label": SHOWN[column].label, f"{axis}scale": _scale(rows, column)})
     plot.grid(alpha=0.3)
@@ -54,7 +55,8 @@ def _write_page(path: Path, rows: Sequence[Row], axes: Sequence[str], columns: S
     for index, group in enumerate(groups_of(rows)):
         color = qualitative.D3[index % len(qualitative.D3)]
         best = [row for row, _ in front(group.rows, columns)]
-        for some, mode, opacity in ((_measured(group.rows), "markers", 0.3), (best, "lines+markers", 1)):
+        front_mode = "lines+markers" if len(columns) == 2 else "markers"
+        for some, mode, opacity in ((_measured(group.rows), "markers", 0.3), (best, front_mode, 1)):
             x, y = _values(some, columns)
             figure.add_scatter(
                 x=x,
@@ -65,6 +67,7 @@ def _write_page(path: Path, rows: Sequence[Row], axes: Sequence[str], columns: S
                 legendgroup=group.title,
                 showlegend=some is best,
                 text=["<br>".join(f"{axis} = {row[axis]}" for axis in axes) for row in some],
+                line={"shape": "hv"},  # what lies beyond a corner is beaten
                 marker={"color": color, "size": 6},
             )
     for axis, column in zip("xy", columns, strict=False):

@@ -97,7 +97,9 @@ def test_table(quaver: Quaver, space: Path) -> None:
         at = lines.index(title)
         under = next(index for index, line in enumerate(lines) if index > at and line.startswith("──"))
         for (row, _), line in zip(best, lines[under + 1 : under + 1 + len(best)], strict=True):
-            assert line.split()[:3] == [str(row["rows"]), str(row["memory.buffer_kib"]), f"{row['cycles']:,}"]
+            numbers = (row[key] for key in ("rows", "memory.buffer_kib", "cycles", "onchip_kib"))
+            others = (f"{100 * float(row['utilization'] or 0):.1f}", f"{row['array_macs']:,}")
+            assert line.split() == [*(f"{number:,.0f}" for number in numbers), *others]
     missing = sum(row["error"] is not None for row in rows)
     assert f"{missing} of 24 points have no result:" in lines
     assert "       6  chunk must divide rows = 48 or be a multiple of it, not 64" in lines

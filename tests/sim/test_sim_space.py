@@ -93,6 +93,9 @@ def test_lists_and_tables_as_values(tmp_path: Path) -> None:
     assert [str(machine.inner) == "exact" for machine in machines] == [True, False] * 2
     assert machines[1].inner_code.bits == 32
     assert machines[1].inner_rounding.mode == "rtz"
+    partly = loaded(tmp_path, '[machine]\nmemory = [{buffer_kib = 64}, {dram = "ddr", dram_gb_per_s = 9}]')
+    expected = [(64, "hbm2", 512.0), (24576, "ddr", 9.0)]
+    assert values(partly, "memory.buffer_kib", "memory.dram", "memory.dram_gb_per_s") == expected
 
 
 def test_tied(tmp_path: Path) -> None:

@@ -153,6 +153,17 @@ def test_changed_space_adds(tmp_path: Path) -> None:
     assert len(keys_in(path)) == len(set(keys_in(path))) == 2 * POINTS + POINTS // 3
 
 
+def test_rows_stay_as_they_are(tmp_path: Path) -> None:
+    """As where two sweeps of one space run at once: a row that is there already is left alone, the others come."""
+    rows = swept(space_of(tmp_path), tmp_path / "a.sqlite")
+    with SweepFile(tmp_path / "b.sqlite") as file:
+        file.add(rows[:2])
+        file.add([row | {"cycles": 1} for row in rows])
+        found = file.rows({str(row["key"]): None for row in rows}, [])
+    assert len(found) == POINTS
+    assert [row["cycles"] for row in found] == [*(row["cycles"] for row in rows[:2]), *[1] * (POINTS - 2)]
+
+
 def gone(pid: int) -> bool:
     """Whether a process has ended; one that nobody has waited for has no command line any more."""
     command = Path(f"/proc/{pid}/cmdline")
