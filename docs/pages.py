@@ -18,7 +18,7 @@ from typing import Any
 from amaranth.lib import data
 from amaranth.lib.wiring import In
 
-from quaver.golden import FORMATS, PRESETS, RNE, Accumulator, Machine, Rounding, sr
+from quaver.golden import FORMATS, PRESETS, RECIPES, RNE, Accumulator, Machine, Memory, Recipe, Rounding, sr
 from quaver.golden.commands import Matmul
 from quaver.golden.logarithms import LOG2_FRACTION_BITS
 from quaver.golden.machine_checks import RANDOM_BITS_MAX, ROUNDINGS
@@ -29,7 +29,11 @@ from quaver.hw.accelerator import Accelerator
 from quaver.hw.core import REPORTS, generator_groups
 from quaver.hw.seeder import STAGES, Seeder
 from quaver.hw.streams import activation_beat, sum_beat, weight_beat
+from quaver.sim import TABLES, WORKLOADS, Cycles, accelerator_cycles, simulate, workload_named
+from quaver.sim.scalesim import scalesim_cycles
+from quaver.sim.scalesim_csv import read_topology
 from quaver.sim.sequence import sequence_cycles
+from quaver.sim.technology import DRAM
 from quaver.synth.flow import synthesize
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +60,7 @@ def field_texts(described: type) -> dict[str, str]:
 
 def machine_keys() -> str:
     """Every key of a machine file, with its default and meaning."""
-    texts, accumulator, rounding = map(field_texts, (Machine, Accumulator, Rounding))
+    texts, accumulator, rounding, memory = map(field_texts, (Machine, Accumulator, Rounding, Memory))
     below = {
         "format": accumulator["format"],
         "rounding": f"{rounding['mode']} A machine takes {', '.join(f'`{mode}`' for mode in ROUNDINGS)}.",
@@ -70,7 +74,8 @@ def machine_keys() -> str:
         elif isinstance(default, dict):
             rows.append([f"`[{key}]`", "", texts[key]])
             for part, value in default.items():
-                rows.append([f"`{key}.{part}`", f"`{json.dumps(value)}`", below.pop(part, "Likewise.")])
+                meaning = memory[part] if key == "memory" else below.pop(part, "Likewise.")
+                rows.append([f"`{key}.{part}`", f"`{json.dumps(value)}`", meaning])
         else:
             rows.append([f"`{key}`", f"`{json.dumps(default)}`", texts[key]])
     return table(["key", "default", "meaning"], rows)
@@ -79,6 +84,7 @@ def machine_keys() -> str:
 def presets() -> str:
     """The named machines."""
     head = ["preset", "array", "chunk", "accumulators", "MAC depth", "accumulator depth", "clock, MHz"]
+    head += ["buffer, KiB", "DRAM", "GB/s", "vector lanes"]
     rows = [
         [
             f"`{m.name}`",
@@ -88,6 +94,10 @@ def presets() -> str:
             str(m.mac_depth),
             str(m.accumulator_depth),
             f"{m.clock_mhz:g}",
+            f"{m.memory.buffer_kib:,}",
+            m.memory.dram,
+            f"{m.memory.dram_gb_per_s:g}",
+            str(m.vector_lanes),
         ]
         for m in PRESETS.values()
     ]
@@ -302,6 +312,88 @@ def engine_choice() -> str:
     return table(head, rows) + "\n\n" + source(record)
 
 
+def workloads() -> str:
+    """The built-in networks, with the counts that tests hold to their sources."""
+    rows = []
+    for name in WORKLOADS:
+        network = workload_named(name)
+        rows.append([f"`{name}`", f"{network.parameters:,}", f"{network.macs:,}", network.source])
+    return table(["workload", "parameters", "MACs", "source"], rows)
+
+
+def recipes() -> str:
+    """What each recipe keeps in which format."""
+    fields = ("weight", "activation", "error", "edge", "wide", "gradient", "master", "velocity")
+    rows = [
+        [f"`{recipe.name}`", *(str(getattr(recipe, field) or "") for field in fields), recipe.source]
+        for recipe in RECIPES.values()
+    ]
+    return table(["recipe", *(f"`{field}`" for field in fields), "source"], rows) + "\n\n" + _terms(Recipe, fields)
+
+
+def causes() -> str:
+    """What cycles are spent on, with an example."""
+    texts, step = field_texts(Cycles), simulate("resnet50", PRESETS["cloud"], pass_="training", batch=32)
+    rows = [
+        [f"`{name}`", texts[name], f"{cycles:,}", f"{100 * cycles / step.cycles:.1f} %"]
+        for name, cycles in step.causes.to_dict().items()
+    ]
+    rows.append(["all", "", f"{step.cycles:,}", ""])
+    return table(["cause", "the cycles in which", "ResNet-50, training step, batch 32, `cloud`", ""], rows)
+
+
+def energies() -> str:
+    """The figures of each technology, and what they stand for."""
+    rows = []
+    for operation in dict.fromkeys(name for technology in TABLES.values() for name in technology.operations):
+        entries = [technology.operations.get(operation) for technology in TABLES.values()]
+        note = next(entry.note for entry in entries if entry)
+        rows.append([operation, *(f"{entry.picojoules:g}" if entry else "" for entry in entries), note])
+    for index, (capacity, entry) in enumerate(next(iter(TABLES.values())).sram):
+        each = [f"{technology.sram[index][1].picojoules:g}" for technology in TABLES.values()]
+        rows.append([f"SRAM of {capacity >> 10} KiB, {entry.bits} bits", *each, entry.note])
+    for kind, entry in DRAM.items():
+        rows.append([f"DRAM `{kind}`, {entry.bits} bits", *[f"{entry.picojoules:g}"] * len(TABLES), entry.note])
+    for what in ("leakage_sram", "leakage_logic"):
+        found = [getattr(technology, what) for technology in TABLES.values()]
+        unit = next(leak.unit for leak in found if leak)
+        watts = [f"{leak.watts * 1e9:.2g} nW" if leak else "not known" for leak in found]
+        rows.append([f"leakage per {unit}", *watts, "; ".join(leak.source for leak in found if leak)])
+    head = ["pJ", *(f"`{name}`" for name in TABLES), "stands for"]
+    sources = dict.fromkeys(e.source.partition(":")[0] for t in TABLES.values() for e in (*t.entries, *DRAM.values()))
+    return table(head, rows) + f"\n\nSources: {'; '.join(sources)}; of leakage as stated in its rows."
+
+
+def beside_scalesim() -> str:
+    """SCALE-Sim's ResNet-18 by its formulas and on machines of ours, the array alone."""
+    topology = read_topology(ROOT / "tests" / "sim" / "data" / "scalesim" / "Resnet18.csv")
+    rows = []
+    for preset, side in (("cloud", 32), ("cloud", 128)):
+        for dataflow in ("ws", "os", "is"):
+            machine = replace(PRESETS[preset], rows=side, columns=side, dataflow=dataflow)
+            theirs = sum(scalesim_cycles(dataflow, side, side, row.m, row.k, row.n) for row in topology)
+            ours = sum(accelerator_cycles(machine, row.m, row.k, row.n) for row in topology)
+            rows.append([f"{side} x {side}", dataflow, f"{theirs:,}", f"{ours:,}", f"{theirs / ours:.2f}"])
+    return table(["array", "dataflow", "SCALE-Sim, cycles", "ours, cycles", "ratio"], rows)
+
+
+def speed() -> str:
+    """Seconds and memory of the simulator."""
+    record = recorded("simulate")
+    rows = [
+        [row["contestant"], *(str(row[key]) for key in ("wall_s", "processor_s", "peak_mib"))] for row in record["rows"]
+    ]
+    machine = record["machine"]
+    note = f"`{record['command']}`, {record['date'][:10]}; {machine['cpu']}, {machine['cores']} processors."
+    return table(["fresh process", "wall, s", "processor, s", "peak, MiB"], rows) + "\n\n" + note
+
+
+def _terms(described: type, fields: tuple[str, ...]) -> str:
+    """Fields and what they mean, in one paragraph."""
+    texts = field_texts(described)
+    return " ".join(f"`{field}`: {texts[field]}" for field in fields)
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     cells = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
@@ -329,6 +421,14 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "parts": parts,
         "registers": lambda: register_table(PRESETS["edge"]),
         "fields": lambda: field_table(PRESETS["edge"]),
+    },
+    "docs/simulator.md": {
+        "workloads": workloads,
+        "recipes": recipes,
+        "causes": causes,
+        "energies": energies,
+        "scalesim": beside_scalesim,
+        "speed": speed,
     },
     "docs/hardware.md": {"beats": beats, "latencies": latencies, "areas": areas, "adders": sr_adders},
 }

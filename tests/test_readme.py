@@ -25,7 +25,7 @@ SHELL = [
     for line in part.splitlines()
 ]
 QUAVER = [line for line in SHELL if line.startswith("quaver ")]
-QUICK = ("simulate", "formats", "generate")
+QUICK = ("simulate", "sweep", "formats", "generate")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,14 @@ def script() -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    ("page", "parts"), [("README.md", 4), ("docs/accelerator.md", 9), ("docs/hardware.md", 4), ("docs/engine.md", 3)]
+    ("page", "parts"),
+    [
+        ("README.md", 4),
+        ("docs/accelerator.md", 9),
+        ("docs/hardware.md", 4),
+        ("docs/engine.md", 3),
+        ("docs/simulator.md", 6),
+    ],
 )
 def test_generated_parts_are_current(script: ModuleType, page: str, parts: int):
     text = (ROOT / page).read_text(encoding="utf-8")
