@@ -377,6 +377,22 @@ def beside_scalesim() -> str:
     return table(["array", "dataflow", "SCALE-Sim, cycles", "ours, cycles", "ratio"], rows)
 
 
+def sweep_speed() -> str:
+    """Machines per second of a sweep."""
+    record = recorded("sweep")
+    swept = next(row for row in record["sweeps"] if row["sweep"] == "example")
+    peer = record["peer"]
+    ours = (
+        f"{swept['machines']:,} machines for ResNet-50's forward pass took {swept['s']:.0f} s on {swept['jobs']} processors "
+        f"that had other work, {swept['cpu_ms_per_machine']:.0f} ms of processor time each."
+    )
+    theirs = (
+        f"SCALE-Sim 3.0.0 took {peer['scalesim_cpu_s']:.0f} s of processor time for one machine and {peer['workload']}, "
+        f"{peer['array']}; ours {peer['quaver_cpu_s'] * 1000:.0f} ms, for another model"
+    )
+    return f"{ours} {theirs} (`{record['command']}`, {record['date'][:10]})."
+
+
 def speed() -> str:
     """Seconds and memory of the simulator."""
     record = recorded("simulate")
@@ -428,6 +444,8 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "causes": causes,
         "energies": energies,
         "scalesim": beside_scalesim,
+        "space": lambda: block("toml", (ROOT / "examples" / "sweep_resnet50.toml").read_text(encoding="utf-8")),
+        "sweep": sweep_speed,
         "speed": speed,
     },
     "docs/hardware.md": {"beats": beats, "latencies": latencies, "areas": areas, "adders": sr_adders},

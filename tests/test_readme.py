@@ -44,7 +44,7 @@ def script() -> ModuleType:
         ("docs/accelerator.md", 9),
         ("docs/hardware.md", 4),
         ("docs/engine.md", 3),
-        ("docs/simulator.md", 6),
+        ("docs/simulator.md", 8),
     ],
 )
 def test_generated_parts_are_current(script: ModuleType, page: str, parts: int):
