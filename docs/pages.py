@@ -383,12 +383,12 @@ def sweep_speed() -> str:
     swept = next(row for row in record["sweeps"] if row["sweep"] == "example")
     peer = record["peer"]
     ours = (
-        f"{swept['machines']:,} machines for ResNet-50's forward pass took {swept['s']:.0f} s on {swept['jobs']} processors "
-        f"that had other work, {swept['cpu_ms_per_machine']:.0f} ms of processor time each."
+        f"{swept['machines']:,} machines for ResNet-50's forward pass took {swept['s']:.0f} s on {swept['jobs']} "
+        f"processors that had other work, {swept['cpu_ms_per_machine']:.0f} ms of processor time each."
     )
     theirs = (
-        f"SCALE-Sim 3.0.0 took {peer['scalesim_cpu_s']:.0f} s of processor time for one machine and {peer['workload']}, "
-        f"{peer['array']}; ours {peer['quaver_cpu_s'] * 1000:.0f} ms, for another model"
+        f"SCALE-Sim 3.0.0 took {peer['scalesim_cpu_s']:.0f} s of processor time for one machine and "
+        f"{peer['workload']}, {peer['array']}; ours {peer['quaver_cpu_s'] * 1000:.0f} ms, for another model"
     )
     return f"{ours} {theirs} (`{record['command']}`, {record['date'][:10]})."
 

@@ -254,7 +254,7 @@ def _vector(machine: Machine, work: VectorWork) -> tuple[str, Cycles, Traffic]:
 
 def _update(machine: Machine, work: UpdateWork) -> tuple[str, Cycles, Traffic]:
     """On the update unit, if there is one and master weights are in its format, else on the vector unit."""
-    if machine.update_lanes and machine.update.format.bits == work.bits:
+    if machine.update_lanes and machine.update.format == work.master:
         busy = -(-work.parameters // machine.update_lanes) + machine.update_latency
         unit, causes = "update", Cycles(update=busy)
     else:

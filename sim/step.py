@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import isqrt
 from typing import Literal
 
-from quaver.golden import Machine, Recipe
+from quaver.golden import Format, Machine, Recipe
 from quaver.golden.errors import Unsuitable, check_choice, check_range
 from quaver.sim.layers import Conv2d, Linear, MatMul, Multiplying
 from quaver.sim.lowering import BATCH_MAX, Gemm, Tensors, data_gradient, forward, tensors_of, weight_gradient
@@ -71,8 +71,13 @@ class UpdateWork:
     """Bytes of master weights, velocities and gradients."""
     writes: int
     """Bytes of master weights, velocities and weights as operands."""
-    bits: int
-    """Bits of a master weight."""
+    master: Format
+    """Format of a master weight."""
+
+    @property
+    def bits(self) -> int:
+        """Bits of the numbers that are computed with."""
+        return self.master.bits
 
     @property
     def operations(self) -> int:
@@ -283,7 +288,7 @@ class Step:
             parameters=parameters,
             reads=-(-parameters * (state + recipe.gradient.bits) // 8),
             writes=-(-parameters * (state + recipe.weight.bits) // 8),
-            bits=recipe.master.bits,
+            master=recipe.master,
         )
 
 

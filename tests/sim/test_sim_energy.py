@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from quaver.golden import PRESETS, Accumulator, ExactSum, Machine, format_named
-from quaver.golden.catalog import E4M3
+from quaver.golden.catalog import E4M3, FP16
 from quaver.golden.memory import Dram
 from quaver.sim.energy import (
     Energy,
@@ -94,7 +94,7 @@ def test_lanes() -> None:
     """45 nm: 1.1 pJ per operation on 16 bits and 3.7 on 32; an update is six operations per parameter."""
     assert task_energy(TINY, vector(16), Traffic(), "vector") == Energy(vector=pytest.approx(110))
     assert task_energy(TINY, vector(32), Traffic(), "vector") == Energy(vector=pytest.approx(370))
-    update = UpdateWork(parameters=7, reads=0, writes=0, bits=16)
+    update = UpdateWork(parameters=7, reads=0, writes=0, master=FP16)
     assert task_energy(TINY, update, Traffic(), "update") == Energy(update=pytest.approx(42 * 1.1))
 
 

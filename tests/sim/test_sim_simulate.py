@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quaver.golden import PRESETS, Machine
+from quaver.golden.catalog import FP16
 from quaver.golden.errors import Unsuitable
 from quaver.sim.event import Cycles
 from quaver.sim.layers import Conv2d, Linear
@@ -191,6 +192,8 @@ def test_updates_go_to_the_update_unit_where_it_has_the_format() -> None:
         assert (last.task.phase, last.unit, last.causes) == ("update", unit, causes)
     without = simulate(network, replace(TINY, memory=memory, update_lanes=0), pass_="training").tasks[-1]
     assert (without.unit, without.causes) == ("vector", Cycles(vector=1500))
+    narrow = replace(TINY, memory=memory, update=replace(TINY.update, format=FP16))
+    assert simulate(network, narrow, pass_="training").tasks[-1].unit == "vector", "16 bits, but of another format"
 
 
 def test_micro_batches_repeat() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from quaver.golden import PRESETS, RECIPES, Machine
-from quaver.golden.catalog import BF16, E4M3, E5M2
+from quaver.golden.catalog import BF16, DLFLOAT16, E4M3, E5M2
 from quaver.golden.errors import Unsuitable
 from quaver.sim.layers import Conv2d, Linear, MatMul
 from quaver.sim.lowering import Gemm
@@ -157,7 +157,7 @@ def test_depthwise_convolutions_go_where_they_are_faster() -> None:
 def test_updates_move_what_is_kept() -> None:
     """112 parameters of the convolution: weights and velocity of 16 bits twice, a gradient of 16, a weight of 8."""
     update = next(task.work for task in tasks() if task.phase == "update")
-    assert update == UpdateWork(parameters=108, reads=108 * 6, writes=108 * 5, bits=16)
+    assert update == UpdateWork(parameters=108, reads=108 * 6, writes=108 * 5, master=DLFLOAT16)
     assert update.operations == 6 * 108
 
 

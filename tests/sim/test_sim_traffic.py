@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quaver.golden import PRESETS, Accumulator, Machine, format_named
+from quaver.golden.catalog import FP16
 from quaver.golden.errors import Unsuitable
 from quaver.sim.layers import Linear
 from quaver.sim.lowering import Gemm
@@ -121,7 +122,7 @@ def test_weights_come_again_for_every_block(depth: int) -> None:
 def test_other_units_pass_the_buffer() -> None:
     for work in (
         VectorWork(operations=1, reads=30, writes=12, bits=16),
-        UpdateWork(parameters=3, reads=30, writes=12, bits=16),
+        UpdateWork(parameters=3, reads=30, writes=12, master=FP16),
     ):
         moved = vector_traffic(work)
         assert moved == Traffic(vector_reads=30, vector_writes=12, dram_reads=30, dram_writes=12)
