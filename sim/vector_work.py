@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from quaver.golden import Recipe
 from quaver.sim.vector_layers import KINDS, Embedding, Vector
 
-
 _JOINS = ("add", "mul", "div", "elementwise")
 """Kinds that may read a second tensor."""
 
