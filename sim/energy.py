@@ -3,12 +3,13 @@
 What is in it and what is not, assumption by assumption, is in docs/simulator.md.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 
 from quaver.golden import Machine
 from quaver.sim.lowering import Gemm
 from quaver.sim.step import UpdateWork
+from quaver.sim.tally import Tally
 from quaver.sim.technology import TABLES
 from quaver.sim.technology_table import adder_cells, multiplier_cells
 from quaver.sim.traffic import Traffic
@@ -16,7 +17,7 @@ from quaver.sim.vector_work import VectorWork
 
 
 @dataclass(frozen=True, kw_only=True)
-class Energy:
+class Energy(Tally):
     """Picojoules by where they are spent."""
 
     mac: float = 0.0
@@ -39,18 +40,7 @@ class Energy:
     @property
     def total(self) -> float:
         """All of it."""
-        return sum(getattr(self, f.name) for f in fields(self))
-
-    def __add__(self, other: "Energy") -> "Energy":
-        return Energy(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
-
-    def times(self, count: int) -> "Energy":
-        """As much of each."""
-        return Energy(**{f.name: count * getattr(self, f.name) for f in fields(self)})
-
-    def to_dict(self) -> dict[str, float]:
-        """The components that JSON has."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return sum(self.to_dict().values())
 
 
 def accumulator_bytes(machine: Machine) -> int:

@@ -4,7 +4,7 @@ A step computes a panel of x with a panel of y.  While it does, DRAM delivers wh
 the step before made, so that a step takes the longer of the two.  Steps that are alike are counted, not walked through.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
@@ -20,11 +20,12 @@ from quaver.sim.array_time import (
     saved_at_the_start,
 )
 from quaver.sim.lowering import Gemm
+from quaver.sim.tally import Tally
 from quaver.sim.tiling import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cycles:
+class Cycles(Tally):
     """Cycles by what they were spent on; the total is their sum."""
 
     macs: int = 0
@@ -49,23 +50,12 @@ class Cycles:
     @property
     def total(self) -> int:
         """All cycles."""
-        return sum(getattr(self, f.name) for f in fields(self))
+        return sum(self.to_dict().values())
 
     @property
     def gemm(self) -> int:
         """Those in which the array is in use or waited for."""
         return self.macs + self.edges + self.weights + self.sums + self.fill
-
-    def __add__(self, other: "Cycles") -> "Cycles":
-        return Cycles(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
-
-    def times(self, count: int) -> "Cycles":
-        """As many of each."""
-        return Cycles(**{f.name: count * getattr(self, f.name) for f in fields(self)})
-
-    def to_dict(self) -> dict[str, int]:
-        """The causes that JSON has."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 def dram_cycles(machine: Machine, bytes_: float) -> int:

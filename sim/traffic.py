@@ -1,10 +1,11 @@
 """The bytes that a task moves: through the array and its accumulators, through the buffer, to and from DRAM."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quaver.golden import Machine
 from quaver.sim.lowering import Gemm
+from quaver.sim.tally import Tally
 from quaver.sim.tiling import Schedule
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traffic:
+class Traffic(Tally):
     """Bytes moved; codes are packed."""
 
     streamed: int = 0
@@ -57,17 +58,6 @@ class Traffic:
     def dram(self) -> int:
         """All that DRAM reads or writes."""
         return self.dram_reads + self.dram_writes
-
-    def __add__(self, other: "Traffic") -> "Traffic":
-        return Traffic(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
-
-    def times(self, count: int) -> "Traffic":
-        """As many of each."""
-        return Traffic(**{f.name: count * getattr(self, f.name) for f in fields(self)})
-
-    def to_dict(self) -> dict[str, int]:
-        """The bytes that JSON has."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 def gemm_traffic(machine: Machine, gemm: Gemm, plan: Schedule) -> Traffic:
