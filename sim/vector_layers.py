@@ -26,6 +26,8 @@ class Kind:
     """Operations of a forward pass alone."""
     passes: int = 1
     """Times that its input is read in training, forward and backward alike."""
+    inference_passes: int = 1
+    """Times that its input is read in a forward pass alone."""
     users: int = 1
     """Tensors of gradients that its backward pass reads: more than one where a tensor has other users."""
     saved: str = "none"
@@ -110,6 +112,7 @@ KINDS = {
         backward=13,
         inference=7,
         passes=2,
+        inference_passes=2,
         saved="input",
     ),
     "rms_norm": Kind(

@@ -1,7 +1,7 @@
 """What the vector unit does: chains of vector layers, each chain in one pass over its data.
 
-Vector layers that follow each other make a chain: what one writes the next one reads in the unit, not from DRAM.  A
-batch normalisation in training must know its whole input before its first output, and so begins a chain.
+Vector layers that follow each other make a chain: what one writes the next one reads in the unit, not from DRAM.  What
+must know its whole input before its first output, as a batch normalisation in training, begins a chain.
 """
 
 from collections.abc import Iterable, Iterator
@@ -67,7 +67,8 @@ def chains(layers: Iterable[Vector], *, training: bool) -> Iterator[tuple[Vector
     """Cut vector layers that follow each other into those that share a pass."""
     run: list[Vector] = []
     for layer in layers:
-        several = KINDS[layer.kind].passes > 1 and training
+        kind = KINDS[layer.kind]
+        several = (kind.passes if training else kind.inference_passes) > 1
         if run and (several or layer.reads < run[-1].outputs):
             yield tuple(run)
             run = []
@@ -80,7 +81,8 @@ def chain_forward(chain: Chain, batch: int, recipe: Recipe, *, training: bool) -
     """The forward pass of a chain over `batch` inputs."""
     kinds = [(layer, KINDS[layer.kind]) for layer in chain.layers]
     each = [layer.outputs * layer.window * (kind.forward if training else kind.inference) for layer, kind in kinds]
-    passes = kinds[0][1].passes if training else 1
+    first = kinds[0][1]
+    passes = first.passes if training else first.inference_passes
     entered = passes * chain.entered * (recipe.wide if chain.wide else recipe.activation).bits
     return VectorWork(
         operations=batch * sum(each),

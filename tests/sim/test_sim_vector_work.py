@@ -34,6 +34,7 @@ BN, RELU, ADD = vector("batch_norm", parameters=4), vector("relu"), vector("add"
         ([RELU, BN], False, [["relu", "batch_norm"]]),
         ([BN, BN, ADD, RELU], True, [["batch_norm"], ["batch_norm", "add", "relu"]]),
         ([RELU, vector("max_pool", 5, inputs=10, window=4)], True, [["relu", "max_pool"]]),
+        ([RELU, vector("group_norm"), RELU], False, [["relu"], ["group_norm", "relu"]]),
         ([vector("relu", 20), vector("relu", 10)], True, [["relu"], ["relu"]]),
         ([], True, []),
     ],
