@@ -113,8 +113,11 @@ def _computed(points: Sequence[Point], jobs: int, dask: str | None) -> Generator
         return
     with _cluster(dask) if dask is not None else _processes(jobs) as (executor, workers):
         chunks = _chunks(points, workers)
-        # Twice as many as there are workers, so that none waits for this process.
-        under_way: set[Future[list[Row]]] = {executor.submit(compute, chunk) for chunk in islice(chunks, 2 * workers)}
+        # Twice as many as there are workers, so that none waits for this process; the first ones start the workers.
+        with _interrupts_kept_back():
+            under_way: set[Future[list[Row]]] = {
+                executor.submit(compute, chunk) for chunk in islice(chunks, 2 * workers)
+            }
         while under_way:
             done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
             under_way |= {executor.submit(compute, chunk) for chunk in islice(chunks, len(done))}
@@ -144,9 +147,18 @@ def _processes(jobs: int) -> Iterator[tuple[Executor, int]]:
         executor.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_kept_back() -> Iterator[None]:
+    """Interrupts come at the end; processes that are started here get none, ever: they leave them to their parent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin() -> None:
-    """A worker leaves interrupts to its parent, and ends with it, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A worker ends with its parent, however that one ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -173,7 +173,7 @@ def gone(pid: int) -> bool:
         return True
 
 
-def wait_for(condition: object, seconds: float = 60) -> None:
+def wait_for(condition: object, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, "time is up"
@@ -196,9 +196,10 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
             if until is not None:
                 wait_for(lambda enough=until: len(keys_in(file)) >= enough)
                 child.kill()
-            assert child.wait(60) == (0 if until is None else -signal.SIGKILL)
+            assert child.wait(300) == (0 if until is None else -signal.SIGKILL)
         finally:
             child.kill()
+            child.wait()
         lines = [line.split() for line in log.read_text(encoding="utf-8").splitlines()]
         for pid in {int(pid) for _, pid in lines}:
             wait_for(lambda pid=pid: gone(pid))
