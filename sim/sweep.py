@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import multiprocessing.synchronize
 import os
 import signal
 import threading
@@ -18,6 +19,9 @@ from quaver.sim.space import Point, Space
 from quaver.sim.sweep_file import Row, SweepFile, described, measured
 
 JOBS_MAX = 1024
+Stop = threading.Event | multiprocessing.synchronize.Event
+_stop: Stop = threading.Event()
+"""Set where a worker is told to stop; a worker of this computer shares it with its parent."""
 CHUNK = 16
 """Points that a worker is given at a time, at most: what is lost of its work if a sweep is killed."""
 
@@ -81,8 +85,11 @@ def sweep(
 
 
 def compute(points: Sequence[Point]) -> list[Row]:
-    """Simulate points; of a machine that there cannot be, or that cannot do what is asked, the row says why."""
-    return [described(point) | _outcome(point) for point in points]
+    """Simulate points; of a machine that there cannot be, or that cannot do what is asked, the row says why.
+
+    In a worker that is told to stop, those that are left are left out.
+    """
+    return [described(point) | _outcome(point) for point in points if not _stop.is_set()]
 
 
 def _outcome(point: Point) -> Row:
@@ -134,16 +141,14 @@ def _chunks(points: Sequence[Point], workers: int) -> Iterator[Sequence[Point]]:
 @contextmanager
 def _processes(jobs: int) -> Iterator[tuple[Executor, int]]:
     # Fresh processes, not copies: there may be threads here, which a copy would lack.
-    others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin)
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    executor = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(stop,))
     try:
         yield executor, jobs
-    except BaseException:
-        # What the workers are computing is lost, but nobody has to wait for it.
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
     finally:
+        # A worker that was ended in the middle of its answer would be waited for in vain; so each ends after its point.
+        stop.set()
         executor.shutdown(cancel_futures=True)
 
 
@@ -157,8 +162,10 @@ def _interrupts_kept_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin() -> None:
-    """A worker ends with its parent, however that one ends."""
+def _begin(stop: Stop) -> None:
+    """A worker can be told to stop, and ends with its parent, however that one ends."""
+    global _stop
+    _stop = stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
