@@ -191,7 +191,9 @@ def test_interrupt(tmp_path: Path) -> None:
     """Ctrl-C goes to the whole group: the file is good, nothing but a line is said, and no worker stays."""
     space, file = tmp_path / "long.toml", tmp_path / "long.sqlite"
     space.write_text(LONG, encoding="utf-8")
-    command = [sys.executable, "-c", RUN, "sweep", str(space), "--jobs", "2"]
+    # Whoever runs the tests in the background may have had interrupts ignored, which is inherited.
+    heard = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {RUN}"
+    command = [sys.executable, "-c", heard, "sweep", str(space), "--jobs", "2"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     end = time.monotonic() + 300
     try:
