@@ -1,6 +1,5 @@
 """The command `quaver`.  What a command does not need it does not import: help and small answers come at once."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quaver.cli.errors import UserError, checking_input, needing, one_line
+from quaver.cli.json_output import print_json
 from quaver.golden.errors import ToolError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def formats(as_json: JsonOption = False) -> None:
     from quaver.golden import FORMATS
 
     if as_json:
-        _print_json([format_dict(fmt) for fmt in FORMATS.values()])
+        print_json([format_dict(fmt) for fmt in FORMATS.values()])
         return
     from quaver.cli.console import show
 
@@ -153,7 +153,7 @@ def verify(
         report = run(described, cases=cases, seed=seed, progress=tell)
     result = report.to_dict()
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         from quaver.cli.report import checks_report
 
@@ -181,7 +181,7 @@ def synth(
     with progress(f"synthesising {unit} of {described.name}"):
         area = synthesize(described, unit=unit, target=target)
     if as_json:
-        _print_json(area)
+        print_json(area)
         return
     from quaver.cli.report import area_report
 
@@ -225,10 +225,6 @@ def _load(preset_or_path: str) -> "Machine":
 
     with checking_input():
         return Machine.load(preset_or_path)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2))
 
 
 def main() -> int:

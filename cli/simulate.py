@@ -1,6 +1,5 @@
 """`quaver simulate`: what was asked, checked; what is answered, on the screen or in files."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typer import Exit
 
 from quaver import sim
 from quaver.cli.errors import UserError, checking_input, needing
+from quaver.cli.json_output import print_json
 from quaver.golden import Machine, Recipe, recipe_named
 from quaver.golden.errors import Unsuitable, check_choice
 from quaver.sim.scalesim import ScaleSimulation
@@ -116,7 +116,7 @@ def _write(simulation: sim.Simulation, report: Path | None, trace: Path | None) 
 def _show(simulation: sim.Simulation, loaded: sim.Loaded, as_json: bool) -> None:
     if as_json:
         imported = {} if loaded.imported is None else {"imported": loaded.imported.to_dict()}
-        _print_json(simulation.to_dict() | imported)
+        print_json(simulation.to_dict() | imported)
         return
     from quaver.cli.console import show
     from quaver.cli.simulation_report import simulation_report
@@ -126,7 +126,7 @@ def _show(simulation: sim.Simulation, loaded: sim.Loaded, as_json: bool) -> None
 
 def _show_scalesim(simulation: ScaleSimulation, as_json: bool) -> None:
     if as_json:
-        _print_json(simulation.to_dict())
+        print_json(simulation.to_dict())
         return
     from quaver.cli.console import show
     from quaver.cli.simulation_report import scalesim_report
@@ -136,13 +136,9 @@ def _show_scalesim(simulation: ScaleSimulation, as_json: bool) -> None:
 
 def _show_stepped(stepped: sim.SteppedSimulation, as_json: bool) -> None:
     if as_json:
-        _print_json(stepped.to_dict())
+        print_json(stepped.to_dict())
         return
     from quaver.cli.console import show
     from quaver.cli.simulation_report import stepped_report
 
     show(*stepped_report(stepped))
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2))

@@ -1,6 +1,5 @@
 """`quaver sweep`: what was asked, checked; the sweep with its progress; what is answered."""
 
-import json
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from quaver.cli.errors import UserError, checking_input, needing
+from quaver.cli.json_output import print_json
 from quaver.cli.sweep_plot import SUFFIXES, write_plot
 from quaver.cli.sweep_report import sweep_csv, sweep_dict, sweep_report
 from quaver.cli.whole_file import write_whole
@@ -82,7 +82,7 @@ def answer(asked: Asked, *, as_json: bool) -> None:
         raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from error
     if as_json:
         found = {"space": str(asked.space), "file": str(path), "computed": swept.computed}
-        print(json.dumps(found | sweep_dict(swept.rows, asked.columns), indent=2))
+        print_json(found | sweep_dict(swept.rows, asked.columns))
         return
     from quaver.cli.console import show
 

@@ -1,5 +1,6 @@
 """Layers one after another, each on what the one before wrote: what the built-in networks are put together with."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -9,16 +10,16 @@ from quaver.sim.vector_layers import Embedding, Vector
 
 
 @dataclass(kw_only=True)
-class Chain:
+class Chain(ABC):
     """What has been put together so far, and the shape of the tensor that the last layer writes per input."""
 
     layers: list[Layer] = field(default_factory=list)
     """In the order in which they run; a fork appends to the list of the chain that it left."""
 
     @property
+    @abstractmethod
     def elements(self) -> int:
         """Elements of the last layer's tensor."""
-        raise NotImplementedError
 
     def fork(self) -> Self:
         """A second path from here, such as a shortcut's: it goes on from the same shape into the same list."""

@@ -6,7 +6,7 @@ with their channels innermost, then width, height and image; each group's channe
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +60,13 @@ def doublings(low: int, high: int) -> list[int]:
     return [*sizes, high]
 
 
+def packed_bytes(bits: Any) -> Any:
+    """Whole bytes that hold `bits` bits, a number or an array of them."""
+    return -(-bits // 8)
+
+
 def _bytes(elements: Counts, bits: int) -> Counts:
-    return -(-elements * bits // 8)
+    return packed_bytes(elements * bits)
 
 
 def burst_bytes(run: Counts, bits: int, burst: int) -> Counts:

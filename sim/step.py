@@ -6,6 +6,7 @@ of its vector layers, the gradient of its weights and that of its inputs; at the
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import isqrt
 from typing import Literal
@@ -161,16 +162,21 @@ class Step:
         """Bytes of activations that are kept for the backward pass at most: inputs of products and of chains."""
         if not self.request.training:
             return 0
-        kept = [sum(self._kept(stage)) for stage in self._stages]
+        kept = self._kept_each
         if not self.request.recompute:
             return sum(kept)
         segments = self._segments()
         checkpoints = sum(self._kept(self._stages[segment.start])[0] for segment in segments)
         return checkpoints + max(sum(kept[segment.start : segment.stop]) for segment in segments)
 
+    @cached_property
+    def _kept_each(self) -> list[int]:
+        """Bytes of activations that the backward pass of each stage reads."""
+        return [sum(self._kept(stage)) for stage in self._stages]
+
     def _segments(self) -> list[range]:
         """Layers between checkpoints: a segment ends where its activations reach their share of all."""
-        kept = [sum(self._kept(stage)) for stage in self._stages]
+        kept = self._kept_each
         share = sum(kept) / (isqrt(len(kept) - 1) + 1)
         cuts, held = [0], 0
         for index, size in enumerate(kept):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from quaver.golden import Machine
 from quaver.sim.lowering import Gemm
+from quaver.sim.operands import packed_bytes
 from quaver.sim.tally import Tally
 from quaver.sim.tiling import Schedule
 
@@ -93,12 +94,12 @@ def gemm_traffic(machine: Machine, gemm: Gemm, plan: Schedule) -> Traffic:
     if machine.passes_per_chunk > 1:
         running += lanes * passed * (k_tiles - chunk_passes) * machine.inner_code.bits
     return Traffic(
-        streamed=_bytes(streamed * per_row),
-        held=_bytes(blocks * tiles * k_tiles * machine.block_products * machine.columns * y.bits),
-        results=_bytes(lanes * x.outer * gemm.out_bits),
-        sum_reads=_bytes(running),
-        sum_writes=_bytes(running),
-        scratchpad_writes=_bytes(fills * per_row),
+        streamed=packed_bytes(streamed * per_row),
+        held=packed_bytes(blocks * tiles * k_tiles * machine.block_products * machine.columns * y.bits),
+        results=packed_bytes(lanes * x.outer * gemm.out_bits),
+        sum_reads=packed_bytes(running),
+        sum_writes=packed_bytes(running),
+        scratchpad_writes=packed_bytes(fills * per_row),
         dram_reads=plan.reads,
         dram_writes=plan.writes,
     )
@@ -113,7 +114,3 @@ def _blocks(machine: Machine, size: int) -> list[tuple[int, int]]:
     """Rows of the blocks of a panel, and how many there are of each."""
     blocks, rest = divmod(size, machine.block_rows)
     return [(rows, count) for rows, count in ((machine.block_rows, blocks), (rest, 1)) if rows and count]
-
-
-def _bytes(bits: int) -> int:
-    return -(-bits // 8)

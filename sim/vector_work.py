@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from quaver.golden import Recipe
+from quaver.sim.operands import packed_bytes
 from quaver.sim.vector_layers import KINDS, Embedding, Vector
 
 _JOINS = ("add", "mul", "div", "elementwise")
@@ -86,8 +87,8 @@ def chain_forward(chain: Chain, batch: int, recipe: Recipe, *, training: bool) -
     entered = passes * chain.entered * (recipe.wide if chain.wide else recipe.activation).bits
     return VectorWork(
         operations=batch * sum(each),
-        reads=_bytes(batch * (entered + chain.joined * recipe.activation.bits)),
-        writes=_bytes(batch * chain.outputs * recipe.activation.bits),
+        reads=packed_bytes(batch * (entered + chain.joined * recipe.activation.bits)),
+        writes=packed_bytes(batch * chain.outputs * recipe.activation.bits),
         bits=recipe.wide.bits,
     )
 
@@ -112,8 +113,8 @@ def chain_backward(chain: Chain, batch: int, recipe: Recipe) -> VectorWork:
     saved += chain.outputs * recipe.activation.bits if kinds[-1].saved == "output" else 0
     return VectorWork(
         operations=batch * operations,
-        reads=_bytes(batch * (gradients * recipe.error.bits + saved)),
-        writes=_bytes(batch * (chain.entered + chain.joined) * recipe.error.bits),
+        reads=packed_bytes(batch * (gradients * recipe.error.bits + saved)),
+        writes=packed_bytes(batch * (chain.entered + chain.joined) * recipe.error.bits),
         bits=recipe.wide.bits,
     )
 
@@ -123,8 +124,8 @@ def lookup(layer: Embedding, batch: int, recipe: Recipe) -> VectorWork:
     elements = batch * layer.rows * layer.width
     return VectorWork(
         operations=elements,
-        reads=_bytes(elements * recipe.weight.bits),
-        writes=_bytes(elements * recipe.activation.bits),
+        reads=packed_bytes(elements * recipe.weight.bits),
+        writes=packed_bytes(elements * recipe.activation.bits),
         bits=recipe.wide.bits,
     )
 
@@ -134,17 +135,13 @@ def scatter(layer: Embedding, batch: int, recipe: Recipe) -> VectorWork:
     elements = batch * layer.rows * layer.width
     return VectorWork(
         operations=elements,
-        reads=_bytes(elements * (recipe.error.bits + recipe.gradient.bits)),
-        writes=_bytes(elements * recipe.gradient.bits),
+        reads=packed_bytes(elements * (recipe.error.bits + recipe.gradient.bits)),
+        writes=packed_bytes(elements * recipe.gradient.bits),
         bits=recipe.wide.bits,
     )
 
 
 def gradient_sum(parameters: int, recipe: Recipe) -> VectorWork:
     """A gradient is added to the sum of those of the micro-batches before."""
-    size = _bytes(parameters * recipe.gradient.bits)
+    size = packed_bytes(parameters * recipe.gradient.bits)
     return VectorWork(operations=parameters, reads=2 * size, writes=size, bits=recipe.wide.bits)
-
-
-def _bytes(bits: int) -> int:
-    return -(-bits // 8)
