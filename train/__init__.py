@@ -1,0 +1,1 @@
+"""Training recipes of the papers, PyTorch layers on the golden arithmetic."""
