@@ -18,7 +18,20 @@ from typing import Any
 from amaranth.lib import data
 from amaranth.lib.wiring import In
 
-from quaver.golden import FORMATS, PRESETS, RECIPES, RNE, Accumulator, Machine, Memory, Recipe, Rounding, sr
+from quaver.golden import (
+    FORMATS,
+    PRESETS,
+    RECIPES,
+    RNE,
+    Accumulator,
+    Cast,
+    Format,
+    Machine,
+    Memory,
+    Recipe,
+    Rounding,
+    sr,
+)
 from quaver.golden.commands import Matmul
 from quaver.golden.logarithms import LOG2_FRACTION_BITS
 from quaver.golden.machine_checks import RANDOM_BITS_MAX, ROUNDINGS
@@ -323,12 +336,16 @@ def workloads() -> str:
 
 def recipes() -> str:
     """What each recipe keeps in which format."""
-    fields = ("weight", "activation", "error", "edge", "wide", "gradient", "master", "velocity")
+    fields = ("weight", "activation", "error", "edge", "image", "wide", "gradient", "master", "velocity")
     rows = [
-        [f"`{recipe.name}`", *(str(getattr(recipe, field) or "") for field in fields), recipe.source]
+        [f"`{recipe.name}`", *(_format_of(getattr(recipe, field)) for field in fields), recipe.source]
         for recipe in RECIPES.values()
     ]
     return table(["recipe", *(f"`{field}`" for field in fields), "source"], rows) + "\n\n" + _terms(Recipe, fields)
+
+
+def _format_of(tensor: Cast | Format | None) -> str:
+    return "" if tensor is None else str(tensor.format if isinstance(tensor, Cast) else tensor)
 
 
 def causes() -> str:

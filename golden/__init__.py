@@ -21,7 +21,8 @@ from quaver.golden.memory import Memory
 from quaver.golden.noune_biases import NOUNE_BIASES, NouneBiases, noune_bias
 from quaver.golden.output import OutputStatistics, output
 from quaver.golden.plan import Block, plan
-from quaver.golden.recipe import RECIPES, Recipe, recipe_named
+from quaver.golden.recipe import Amax, Cast, Fixed, Recipe, Squeeze
+from quaver.golden.recipes import RECIPES, recipe_named
 from quaver.golden.rounding import RHA, RNE, RTZ, Rounding, round_to, sr
 from quaver.golden.s2fp8 import (
     S2fp8Parameters,
@@ -60,16 +61,19 @@ __all__ = [
     "Adam",
     "AdamStep",
     "AlignedSum",
+    "Amax",
     "AmaxHistory",
     "Arithmetic",
     "ArrayWords",
     "BackOff",
     "Block",
     "Blocks",
+    "Cast",
     "Command",
     "ConstantScale",
     "Exact",
     "ExactSum",
+    "Fixed",
     "Format",
     "GemmWords",
     "Issued",
@@ -93,6 +97,7 @@ __all__ = [
     "S2fp8Tensor",
     "Sgd",
     "SgdStep",
+    "Squeeze",
     "accumulate",
     "add",
     "amax_exponent",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal
 
-from quaver.golden import Format, Recipe
+from quaver.golden import Cast, Format, Recipe
 from quaver.golden.errors import check_range
 from quaver.sim.axes import Axis, backward_axes, forward_axis
 from quaver.sim.layers import Conv2d, Linear, MatMul, Multiplying
@@ -79,11 +79,11 @@ class Gemm:
 
 @dataclass(frozen=True, kw_only=True)
 class Tensors:
-    """Formats of the tensors of one layer in a recipe."""
+    """The tensors of one layer in a recipe."""
 
-    activation: Format
-    weight: Format
-    error: Format
+    activation: Cast
+    weight: Cast
+    error: Cast
     out_bits: int
     """Bits of a result of the forward pass."""
     error_bits: int
@@ -92,10 +92,21 @@ class Tensors:
     """Bits of a gradient of a weight."""
 
 
-def tensors_of(recipe: Recipe, *, edge: bool, wide: bool) -> Tensors:
-    """Formats of a layer: at an `edge` of the network, and with its results going to the vector unit (`wide`)."""
+def tensors_of(recipe: Recipe, *, edge: bool, wide: bool, image: bool = False) -> Tensors:
+    """Tensors of a layer.
+
+    Parameters
+    ----------
+    edge:
+        Whether it is one of those that the recipe's `edges` name.
+    wide:
+        Whether its results go to the vector unit.
+    image:
+        Whether its input is the network's.
+    """
     at_edge = recipe.edge if edge else None
-    activation, error = at_edge or recipe.activation, at_edge or recipe.error
+    activation = (recipe.image if image else None) or at_edge or recipe.activation
+    error = at_edge or recipe.error
     return Tensors(
         activation=activation,
         weight=at_edge or recipe.weight,
@@ -138,8 +149,8 @@ def forward(layer: Multiplying, batch: int, tensors: Tensors) -> Gemm:
             name=layer.name,
             a=Plain(outer=vectors, k=layer.in_features, bits=x.bits, inner="k"),
             b=weights,
-            a_format=x,
-            b_format=w,
+            a_format=x.operand,
+            b_format=w.operand,
             out_bits=tensors.out_bits,
             groups=layer.rows if layer.serial else 1,
             serial=layer.serial,
@@ -150,8 +161,8 @@ def forward(layer: Multiplying, batch: int, tensors: Tensors) -> Gemm:
         name=layer.name,
         a=patches,
         b=Plain(outer=layer.out_channels // layer.groups, k=patches.k, bits=w.bits, inner="k"),
-        a_format=x,
-        b_format=w,
+        a_format=x.operand,
+        b_format=w.operand,
         out_bits=tensors.out_bits,
         groups=layer.groups,
     )
@@ -174,8 +185,8 @@ def data_gradient(layer: Multiplying, batch: int, tensors: Tensors) -> Iterator[
             name=layer.name,
             a=Plain(outer=vectors, k=layer.out_features, bits=dy.bits, inner="k"),
             b=Plain(outer=layer.in_features, k=layer.out_features, bits=w.bits, inner="outer"),
-            a_format=dy,
-            b_format=w,
+            a_format=dy.operand,
+            b_format=w.operand,
             out_bits=tensors.error_bits,
             groups=layer.rows if layer.serial else 1,
             serial=layer.serial,
@@ -194,8 +205,8 @@ def data_gradient(layer: Multiplying, batch: int, tensors: Tensors) -> Iterator[
                     inner="outer",
                     lines=_lines(rows.taps * columns.taps, prod(layer.kernel)),
                 ),
-                a_format=dy,
-                b_format=w,
+                a_format=dy.operand,
+                b_format=w.operand,
                 out_bits=tensors.error_bits,
                 groups=layer.groups,
             )
@@ -219,34 +230,34 @@ def weight_gradient(layer: Conv2d | Linear, batch: int, tensors: Tensors) -> Gem
         name=layer.name,
         a=Plain(outer=outputs, k=inputs.k, bits=dy.bits, inner="outer"),
         b=inputs,
-        a_format=dy,
-        b_format=x,
+        a_format=dy.operand,
+        b_format=x.operand,
         out_bits=tensors.gradient_bits,
         groups=groups,
     )
 
 
-def _patches(batch: int, rows: Axis, columns: Axis, channels: int, fmt: Format) -> Patches:
-    return Patches(images=batch, rows=rows, columns=columns, channels=channels, bits=fmt.bits)
+def _patches(batch: int, rows: Axis, columns: Axis, channels: int, tensor: Cast) -> Patches:
+    return Patches(images=batch, rows=rows, columns=columns, channels=channels, bits=tensor.bits)
 
 
 def _products(
     layer: MatMul,
     batch: int,
     shape: tuple[int, int, int],
-    formats: tuple[Format, Format],
+    tensors: tuple[Cast, Cast],
     inner: tuple[str, str],
     out_bits: int,
 ) -> Gemm:
     """Products M x K x N of matrices that were computed; each was stored along its products of the forward pass."""
     m, k, n = shape
-    a, b = formats
+    a, b = tensors
     return Gemm(
         name=layer.name,
         a=Plain(outer=m, k=k, bits=a.bits, inner=inner[0]),
         b=Plain(outer=n, k=k, bits=b.bits, inner=inner[1]),
-        a_format=a,
-        b_format=b,
+        a_format=a.operand,
+        b_format=b.operand,
         out_bits=out_bits,
         groups=layer.count * batch,
     )

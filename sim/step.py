@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import isqrt
 from typing import Literal
 
-from quaver.golden import Format, Machine, Recipe
+from quaver.golden import Format, Machine, Recipe, Squeeze
 from quaver.golden.errors import Unsuitable, check_choice, check_range
 from quaver.sim.layers import Conv2d, Linear, MatMul, Multiplying
 from quaver.sim.lowering import BATCH_MAX, Gemm, Tensors, data_gradient, forward, tensors_of, weight_gradient
@@ -191,7 +191,8 @@ class Step:
     def _cut(self) -> Iterator[_Stage]:
         layers, training = self.workload.layers, self.request.training
         products = [index for index, layer in enumerate(layers) if isinstance(layer, Conv2d | Linear)]
-        edges = {products[0], products[-1]} if products else set()
+        first, last = (products[0], products[-1]) if products else (-1, -1)
+        edges = {{"first": first, "last": last}[edge] for edge in self.recipe.edges}
         index = 0
         while index < len(layers):
             layer, at = layers[index], index
@@ -204,7 +205,7 @@ class Step:
             wide = isinstance(head, Conv2d | Linear | MatMul)
             cut = chains((v for v in vectors if training or KINDS[v.kind].inference), training=training)
             made = tuple(Chain(layers=part, wide=wide and i == 0) for i, part in enumerate(cut))
-            tensors = tensors_of(self.recipe, edge=at in edges, wide=bool(made))
+            tensors = tensors_of(self.recipe, edge=at in edges, wide=bool(made), image=at == first)
             yield _Stage(head=head, chains=made, tensors=tensors)
 
     def _forward(self, stage: _Stage, phase: Phase, repeats: int) -> Iterator[Task]:
@@ -279,6 +280,8 @@ class Step:
         return gemm.a_format in self.machine.a_formats and gemm.b_format in self.machine.b_formats
 
     def _check_formats(self, gemm: Gemm) -> None:
+        if not self.machine.s2fp8 and any(isinstance(c.scaling, Squeeze) for c in self.recipe.operands().values()):
+            raise Unsuitable(f"s2fp8 of {self.machine.name} must be true for recipe {self.recipe.name}, not false")
         pairs = (("a", gemm.a_format, self.machine.a_formats), ("b", gemm.b_format, self.machine.b_formats))
         for port, fmt, formats in pairs:
             if fmt not in formats:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from quaver.golden import RECIPES
-from quaver.golden.catalog import BF16, E4M3, E5M2, E5M2_WANG, HFP8_143
+from quaver.golden.catalog import BF16, E4M3, E4M3FNUZ, E5M2, E5M2_WANG, E5M2FNUZ, FP16, FP32, HFP8_143
 from quaver.sim.layers import Conv2d, Linear, MatMul, Multiplying
 from quaver.sim.lowering import Gemm, Tensors, data_gradient, forward, tensors_of, weight_gradient
 from quaver.sim.operands import Operand, Patches, PatchesByTap, Plain
@@ -289,17 +289,22 @@ EXPECTED = {
     "mellempudi2019": ((E5M2, E5M2, E5M2), (BF16, BF16, BF16), (16, 8, 8), (16, 16, 8)),
     "wang2018": ((E5M2_WANG,) * 3, (BF16, BF16, BF16), (16, 8, 8), (16, 16, 8)),
     "hfp8": ((HFP8_143, HFP8_143, E5M2_WANG), (BF16, BF16, BF16), (16, 8, 16), (16, 16, 16)),
+    "s2fp8": ((BF16, BF16, BF16), (BF16, BF16, BF16), (32, 8, 8), (32, 8, 8)),  # decoded
+    "noune2022": ((E4M3FNUZ, E4M3FNUZ, E5M2FNUZ), (E4M3FNUZ, E4M3FNUZ, E5M2FNUZ), (16, 8, 8), (16, 8, 8)),
+    "gallus2018": ((HFP8_143, E4M3, E5M2), (HFP8_143, E4M3, E5M2), (16, 8, 8), (16, 8, 8)),
     "bf16": ((BF16, BF16, BF16), (BF16, BF16, BF16), (16, 16, 16), (16, 16, 16)),
+    "fp16": ((FP16, FP16, FP16), (FP16, FP16, FP16), (16, 16, 16), (16, 16, 16)),
+    "fp32": ((FP32, FP32, FP32), (FP32, FP32, FP32), (32, 32, 32), (32, 32, 32)),
 }
 
 
-def ports(layer: Multiplying, tensors: Tensors) -> list[tuple]:
-    """Formats of both ports and bits of the results, of each pass; operands have the formats' bits."""
+def ports(layer: Multiplying, tensors: Tensors, bits: int | None = None) -> list[tuple]:
+    """Formats of both ports and bits of the results, of each pass; operands have the formats' bits, or `bits`."""
     gemms = [forward(layer, 2, tensors), *data_gradient(layer, 2, tensors)]
     if not isinstance(layer, MatMul):
         gemms.append(weight_gradient(layer, 2, tensors))
     for gemm in gemms:
-        assert (gemm.a.bits, gemm.b.bits) == (gemm.a_format.bits, gemm.b_format.bits)
+        assert (gemm.a.bits, gemm.b.bits) == (bits or gemm.a_format.bits, bits or gemm.b_format.bits)
         assert gemm.name == layer.name
     return [(gemm.a_format, gemm.b_format, gemm.out_bits) for gemm in gemms]
 
@@ -309,12 +314,19 @@ def ports(layer: Multiplying, tensors: Tensors) -> list[tuple]:
 def test_formats_of_the_ports(recipe: str, edge: bool) -> None:
     (w, x, dy), (out, error, gradient) = EXPECTED[recipe][edge], EXPECTED[recipe][2 + edge]
     tensors = tensors_of(RECIPES[recipe], edge=edge, wide=True)
-    convolution, linear, products = (ports(layer, tensors) for layer in LAYERS)
+    codes = 8 if recipe == "s2fp8" else None
+    convolution, linear, products = (ports(layer, tensors, codes) for layer in LAYERS)
     assert convolution == [(x, w, out), *4 * [(dy, w, error)], (dy, x, gradient)]
     assert linear == [(x, w, out), (dy, w, error), (dy, x, gradient)]
     assert products == [(x, x, out), (dy, x, error), (dy, x, error)]
     narrow = tensors_of(RECIPES[recipe], edge=edge, wide=False)
-    assert [bits for _, _, bits in ports(LAYERS[1], narrow)] == [x.bits, error, gradient]
+    assert [bits for _, _, bits in ports(LAYERS[1], narrow, codes)] == [codes or x.bits, error, gradient]
+
+
+def test_an_image_of_its_own() -> None:
+    tensors = [tensors_of(RECIPES["noune2022"], edge=True, wide=True, image=image) for image in (False, True)]
+    assert [t.activation.format for t in tensors] == [E4M3FNUZ, BF16]
+    assert tensors[0].weight == tensors[1].weight
 
 
 def test_resnet18_shapes() -> None:
