@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from quaver.golden.arithmetic import Accumulator, Arithmetic
+from quaver.golden.arithmetic import Accumulator, AlignedSum, Arithmetic, ExactSum
 from quaver.golden.catalog import BF16, FP16, FP32
 from quaver.golden.errors import check_choice, check_range
 from quaver.golden.formats import Format
@@ -118,7 +118,7 @@ class Recipe:
     """Layers that multiply and have operands of their own: the first one, the last one or both."""
     image: Cast | None = None
     """Input of the first layer that multiplies, where it alone is different there."""
-    inner: Accumulator = Accumulator()
+    inner: Accumulator | ExactSum | AlignedSum = Accumulator()
     """Sum within a chunk."""
     outer: Accumulator = Accumulator()
     """Sum of chunks."""
