@@ -132,35 +132,32 @@ def generate(
 
 @app.command()
 def verify(
-    machine: MachineOption = "tiny",
-    cases: Annotated[int, typer.Option(metavar="N", help="Random cases for the MAC, from 1.")] = 20000,
-    seed: Annotated[int, typer.Option(metavar="S", help="Seed of the random cases, 0 to 2^32 - 1.")] = 0,
+    machine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PRESET|FILE.toml", help="Machine, as elsewhere; by default tiny, with --trace the trace's own."
+        ),
+    ] = None,
+    cases: Annotated[
+        int | None, typer.Option(metavar="N", help="Random cases for the MAC, from 1; by default 20000.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="S", help="Seed of the random cases, 0 to 2^32 - 1; by default 0.")
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="In place of random cases: products that `quaver train --trace` wrote."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hold the RTL against golden model and simulator.
 
     Exit status 1 and the first mismatch on standard error if a bit or a cycle differs.
     """
-    described = _load(machine)
-    with needing("verify"):
-        from quaver.cosim.verify import check_request
-        from quaver.cosim.verify import verify as run
-    with checking_input():
-        check_request(cases=cases, seed=seed)
-    from quaver.cli.console import progress, show
+    from quaver.cli.verify import Asked, answer
 
-    with progress(f"verifying {described.name}") as tell:
-        report = run(described, cases=cases, seed=seed, progress=tell)
-    result = report.to_dict()
-    if as_json:
-        print_json(result)
-    else:
-        from quaver.cli.report import checks_report
-
-        show(*checks_report(result, result["checks"]))
-    if not report.passed:
-        print(report.first_mismatch, file=sys.stderr)
-        raise typer.Exit(1)
+    asked = Asked(machine=None if machine is None else _load(machine), cases=cases, seed=seed, trace=trace)
+    answer(asked, as_json=as_json)
 
 
 @app.command()
@@ -186,6 +183,83 @@ def synth(
     from quaver.cli.report import area_report
 
     show(*area_report(area, area["decoder"]))
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="[RECIPE]", help="Recipe; left out with --resume.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="Network: lenet5, resnet8, resnet20, transformer or ncf.")
+    ] = "lenet5",
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME|PATH|MODULE:FUNCTION", help="Data; by default the model's usual ones.")
+    ] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option(metavar="PRESET|FILE.toml", help="Machine whose array computes; by default the recipe's sums."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Times that all training data are seen.")] = None,
+    batch: Annotated[int | None, typer.Option(metavar="N", help="Inputs per step.")] = None,
+    optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="sgd, with momentum, or adam.")] = None,
+    lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate at its largest.")] = None,
+    momentum: Annotated[float | None, typer.Option(metavar="X", help="Of sgd, below 1.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(metavar="X", help="At least 0.")] = None,
+    schedule: Annotated[str | None, typer.Option(metavar="NAME", help="cosine or constant.")] = None,
+    warmup: Annotated[int | None, typer.Option(metavar="N", help="Steps in which the learning rate rises.")] = None,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of weights, batches and random words.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads of the engine; results do not depend on them.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder for metrics.jsonl and checkpoint.pt."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Go on with the training of this folder; takes no other setting.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the operands of products, for `quaver verify --trace`.")
+    ] = None,
+    trace_products: Annotated[int, typer.Option(metavar="N", help="Products that the trace takes.")] = 100,
+    plot: Annotated[Path | None, typer.Option(metavar="F.png|F.svg", help="Draw loss and test results.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network by a recipe of the literature, every product bit by bit as the hardware computes it."""
+    with needing("train"):
+        from quaver.cli.train import Asked, answer
+        from quaver.train import Settings
+    if (recipe is None) == (resume is None):
+        raise UserError("RECIPE must be given, or --resume, and not both")
+    settings = None
+    if recipe is not None:
+        with checking_input():
+            settings = Settings.usual(
+                recipe,
+                model,
+                data=data,
+                machine=None if machine is None else _load(machine),
+                epochs=epochs,
+                batch=batch,
+                optimizer=optimizer,
+                lr=lr,
+                momentum=momentum,
+                weight_decay=weight_decay,
+                schedule=schedule,
+                warmup=warmup,
+                seed=seed,
+            )
+    asked = Asked(
+        settings=settings,
+        output=output,
+        resume=resume,
+        threads=threads,
+        trace=trace,
+        trace_products=trace_products,
+        plot=plot,
+    )
+    answer(asked, as_json=as_json)
 
 
 @app.command()

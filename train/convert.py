@@ -115,7 +115,7 @@ def _sites(processor: Processor, taken: Mapping[str, nn.Module]) -> Iterator[tup
         places += [f"{name}.{part}" for part in PARTS] if attention else [name]
     weighty = [p for p in places if not isinstance(taken.get(p), MatMul) and not p.endswith((".scores", ".context"))]
     for place in places:
-        casts = Casts.of(processor.recipe, first=place == weighty[0], last=place == weighty[-1])
+        casts = Casts.of(processor.recipe, first=[place] == weighty[:1], last=[place] == weighty[-1:])
         yield place, Site(processor, place, casts)
 
 

@@ -152,8 +152,5 @@ def _masked(scores: Tensor, mask: Tensor | None, padding: Tensor | None, heads: 
         if given is None:
             continue
         full = given.unflatten(0, (-1, heads)) if given.dim() == 3 else given
-        if full.dtype == torch.bool:
-            scores = scores.masked_fill(full, float("-inf"))
-        else:
-            scores = scores + full
+        scores = scores.masked_fill(full, float("-inf")) if full.dtype == torch.bool else scores + full
     return scores

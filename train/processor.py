@@ -125,7 +125,9 @@ class Processor:
 
     # ----------------------------------------------------------------------------------------------------------- casts
 
-    def cast(self, values: Values, cast: Cast, history: AmaxHistory | None = None) -> tuple[Operand, AmaxHistory | None]:
+    def cast(
+        self, values: Values, cast: Cast, history: AmaxHistory | None = None
+    ) -> tuple[Operand, AmaxHistory | None]:
         """A tensor as an operand, and the history of its place after it.
 
         Raises
