@@ -39,7 +39,7 @@ def magnitudes_of(fmt: Format) -> list[Fraction]:
     return [Fraction(x) for x in to_float(np.arange(fmt.max_code + 1), fmt).tolist()]
 
 
-# ------------------------------------------------------------------------------------------------------------ the format
+# ----------------------------------------------------------------------------------------------------------- the format
 
 
 @pytest.mark.parametrize("amax", [1.0, 0.37, 1.75, 1.7500001, 1.9375, 240.0, 3e-5, 2.0**-70])
@@ -85,7 +85,7 @@ def test_no_exponent_bits_are_equidistant_numbers():
 
 
 def test_ties_go_to_the_even_code():
-    """Codes 0 .. 7 are 0, 1/4, 1/2, 3/4, 1, 3/2, 2, 3; the authors' search would take the smaller number of each pair."""
+    """Codes 0 .. 7 are 0, 1/4, 1/2, 3/4, 1, 3/2, 2, 3; the authors' code takes the smaller one of each pair."""
     fmt = afp_format(torch.tensor([3.0]), 4, 2)
     ties = torch.tensor([0.125, 0.375, 0.625, 0.875, 1.25, 1.75, 2.5])
     assert afp_quantise(ties, fmt).tolist() == [0, 0.5, 0.5, 1, 1, 2, 2]
@@ -151,7 +151,7 @@ def test_messages_of_formats(weights, bits, exponent_bits, message):
         afp_format(torch.tensor(weights), bits, exponent_bits)
 
 
-# -------------------------------------------------------------------------------------------------------- the divergence
+# ------------------------------------------------------------------------------------------------------- the divergence
 
 
 def published(weights: np.ndarray, fmt: Format) -> float:
@@ -204,7 +204,7 @@ def test_an_unknown_measure():
         divergence(torch.ones(1), afp_format(torch.ones(1), 4, 2), "kl")
 
 
-# ------------------------------------------------------------------------------------------------------------ the search
+# ----------------------------------------------------------------------------------------------------------- the search
 
 
 class Net(nn.Module):
@@ -317,7 +317,7 @@ def test_other_weights_are_refused():
         apply_afp(nn.Sequential(nn.Linear(2, 2)), found)
 
 
-# --------------------------------------------------------------------------------------------------------- the annealing
+# -------------------------------------------------------------------------------------------------------- the annealing
 
 
 def test_annealing_is_repeatable_and_no_better_than_the_best():
