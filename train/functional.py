@@ -6,6 +6,7 @@ All take and give float32 tensors of the CPU.  Biases, and their gradients, are 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from quaver.train.processor import Operand, Values
 from quaver.train.site import Site
@@ -38,8 +39,10 @@ def conv2d(
     Raises
     ------
     ValueError
-        If the kernel does not fit, or channels do not divide by groups.
+        If x has other dimensions, the kernel does not fit, or channels do not divide by groups.
     """
+    if x.dim() != 4:
+        raise ValueError(f"x must have 4 dimensions, not {x.dim()}")
     if x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
         raise ValueError(f"channels of x {tuple(x.shape)} and weight {tuple(weight.shape)} do not fit groups {groups}")
     lines = tuple(
@@ -73,6 +76,7 @@ class _Linear(torch.autograd.Function):
         return torch.from_numpy(y).reshape(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
         site: Site = ctx.site
         error = site.operand("error", dy)
@@ -98,6 +102,7 @@ class _Conv2d(torch.autograd.Function):
         return _as_images(y, x.shape[0], *(line.positions for line in lines))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
         site: Site = ctx.site
         error = site.operand("error", dy)
@@ -136,6 +141,7 @@ class _MatMul(torch.autograd.Function):
         return torch.from_numpy(site.product("forward", left, right))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
         site: Site = ctx.site
         error = site.operand("error", dy)
@@ -150,7 +156,8 @@ class _MatMul(torch.autograd.Function):
 def _by_place(y: Values, images: int, height: int, width: int) -> Values:
     """Products (groups, places, channels of a group) as (images, height, width, channels)."""
     groups, _, each = y.shape
-    return y.reshape(groups, images, height, width, each).transpose(1, 2, 3, 0, 4).reshape(images, height, width, -1)
+    by_image = y.reshape(groups, images, height, width, each).transpose(1, 2, 3, 0, 4)
+    return by_image.reshape(images, height, width, groups * each)
 
 
 def _as_images(y: Values, images: int, height: int, width: int) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from math import prod
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -157,7 +158,7 @@ class Processor:
         if isinstance(scaling, Fixed):
             return scaling.exponent, history
         assert isinstance(scaling, Amax)
-        if history is None and scaling.history:
+        if history is None and scaling.history and not self.frozen:
             history = AmaxHistory(length=scaling.history)
         if history is not None and history.values and self.frozen:
             return amax_exponent(history.amax, cast.format, margin=scaling.margin), history
@@ -169,9 +170,7 @@ class Processor:
 
     def _encode(self, values: Values, cast: Cast) -> NDArray[np.unsignedinteger]:
         words = self._words(values, cast)
-        if cast.format.nan_code is None and not np.isfinite(values.sum()):
-            values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)  # the output unit's +0
-        return encode(values, cast.format, cast.rounding, words=words, saturate=cast.saturate)
+        return encode(storable(values, cast.format), cast.format, cast.rounding, words=words, saturate=cast.saturate)
 
     def _squeezed(self, values: Values, cast: Cast) -> tuple[NDArray[np.unsignedinteger], NDArray[np.float64]]:
         """Codes in S2FP8, and the value of every code."""
@@ -201,7 +200,7 @@ class Processor:
         law = self._law(arithmetic)
         y = gemm(a.codes, b.codes, arithmetic, words=law)
         if law is not None:
-            self.issued = law.after(m, k, n, times=y.size // (m * n)).issued
+            self.issued = law.after(m, k, n, times=prod(y.shape[:-2])).issued
         if self.recorder is not None:
             self.recorder.record(place, phase, a, b, y, before)
         outer = arithmetic.outer.format
@@ -225,7 +224,7 @@ class Processor:
         wide = self.recipe.wide
         if wide == FP32:
             return values
-        return decoded(encode(values, wide, saturate=self.recipe.error.saturate), wide)
+        return decoded(encode(storable(values, wide), wide, saturate=self.recipe.error.saturate), wide)
 
 
 def _check_machine(recipe: Recipe, machine: Machine) -> None:
@@ -248,6 +247,13 @@ def amax_of(values: Values) -> float:
     if not np.isfinite(amax):
         amax = float(np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max())
     return amax
+
+
+def storable(values: Values, fmt: Format) -> Values:
+    """Values with +0 for a NaN where the format has none, as the output unit writes it."""
+    if fmt.nan_code is None and np.isnan(values.max(initial=0.0)):
+        return np.where(np.isnan(values), np.float32(0.0), values)
+    return values
 
 
 def scaled(values: Values, exponent: int) -> Values:
