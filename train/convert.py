@@ -79,16 +79,20 @@ def convert(
     taken = {name: module for name, module in found.items() if name not in exempt}
     if not taken:
         raise ValueError("model must have a layer that multiplies and is not exempt")
+    if recipe.host and recipe.weight.format == FP32:
+        taken = {}
+    sites = dict(_sites(processor, found))
+    exchanged = {module: _exchanged(module, name, sites) for name, module in taken.items()}
+    for name, module in list(model.named_modules(remove_duplicate=False)):  # a layer may have several places
+        if module in exchanged:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, exchanged[module])
+        elif exchanged and isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False  # its layers take no tensors whose rows differ in length
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(rounded_to_master(parameter, recipe))
     model.add_module("processor", Stand(processor))
-    if recipe.host and recipe.weight.format == FP32:
-        return model
-    sites = dict(_sites(processor, taken))
-    for name, module in taken.items():
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, _exchanged(module, name, sites))
     return model
 
 
@@ -108,14 +112,16 @@ def rounded_to_master(parameter: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     return torch.from_numpy(decoded(codes, recipe.master))
 
 
-def _sites(processor: Processor, taken: Mapping[str, nn.Module]) -> Iterator[tuple[str, Site]]:
-    places = []
-    for name, module in taken.items():
-        attention = isinstance(module, nn.MultiheadAttention)
-        places += [f"{name}.{part}" for part in PARTS] if attention else [name]
-    weighty = [p for p in places if not isinstance(taken.get(p), MatMul) and not p.endswith((".scores", ".context"))]
-    for place in places:
-        casts = Casts.of(processor.recipe, first=[place] == weighty[:1], last=[place] == weighty[-1:])
+def _sites(processor: Processor, found: Mapping[str, nn.Module]) -> Iterator[tuple[str, Site]]:
+    weighty: dict[str, bool] = {}
+    for name, module in found.items():
+        if isinstance(module, nn.MultiheadAttention):
+            weighty |= {f"{name}.{part}": part not in ("scores", "context") for part in PARTS}
+        else:
+            weighty[name] = not isinstance(module, MatMul)
+    ends = [place for place, has_weights in weighty.items() if has_weights]
+    for place in weighty:
+        casts = Casts.of(processor.recipe, first=[place] == ends[:1], last=[place] == ends[-1:])
         yield place, Site(processor, place, casts)
 
 

@@ -79,6 +79,9 @@ class MultiheadAttention(nn.Module):
     dropout are the vector unit's.
     """
 
+    _qkv_same_embed_dim = False
+    """Tells `nn.TransformerEncoderLayer` not to multiply by itself where no gradient is wanted."""
+
     def __init__(self, layer: nn.MultiheadAttention, site_of: "SiteOf") -> None:
         super().__init__()
         if layer.bias_k is not None or layer.add_zero_attn or layer.in_proj_weight is None:
@@ -148,9 +151,9 @@ class _Site(_Placed):
 
 def _masked(scores: Tensor, mask: Tensor | None, padding: Tensor | None, heads: int) -> Tensor:
     """Scores (batch, heads, queries, keys) with masks as `nn.MultiheadAttention` takes them: True or -Inf is out."""
-    for given in (mask, None if padding is None else padding[:, None, None, :]):
-        if given is None:
-            continue
-        full = given.unflatten(0, (-1, heads)) if given.dim() == 3 else given
-        scores = scores.masked_fill(full, float("-inf")) if full.dtype == torch.bool else scores + full
+    if mask is not None and mask.dim() == 3:
+        mask = mask.unflatten(0, (-1, heads))
+    for given in (mask, None if padding is None else padding[..., None, None, :]):
+        if given is not None:
+            scores = scores.masked_fill(given, float("-inf")) if given.dtype == torch.bool else scores + given
     return scores
