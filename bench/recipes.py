@@ -1,0 +1,38 @@
+"""Every training recipe beside its FP32 baseline: LeNet-5 on MNIST's digits and on Fashion-MNIST, several seeds.
+
+    python bench/recipes.py -o bench/results/recipes.json
+
+What the record has already is not trained again.
+"""
+
+import argparse
+from pathlib import Path
+
+from experiments import Experiment, run_all
+
+from quaver.golden import RECIPES
+from quaver.train import Settings
+
+EPOCHS = {"mnist": 15, "fashion-mnist": 5}
+"""So that each takes about as long."""
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("-o", "--output", type=Path, required=True, help="the JSON file to write and to go on with")
+    options.add_argument("--data", nargs="+", choices=EPOCHS, default=list(EPOCHS))
+    options.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--jobs", type=int, default=2, help="trainings at a time (default 2)")
+    asked = options.parse_args()
+    experiments = [
+        Experiment(f"{data} {recipe} {seed}", Settings.usual(recipe, "lenet5", data=data, epochs=EPOCHS[data], seed=seed))
+        for data in asked.data
+        for seed in range(asked.seeds)
+        for recipe in asked.recipes
+    ]
+    run_all(__file__, experiments, asked.output, asked.jobs)
+
+
+if __name__ == "__main__":
+    main()
