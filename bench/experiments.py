@@ -1,4 +1,4 @@
-"""Trainings that a bench asks for, each once: two at a time, recorded as they end, not repeated where they are recorded."""
+"""Trainings that a bench asks for: some at a time, recorded as they end, and not repeated where they are recorded."""
 
 import json
 import time
@@ -48,7 +48,7 @@ def train(experiment: Experiment) -> dict[str, Any]:
 
 
 def run_all(script: str, experiments: Iterable[Experiment], output: Path, jobs: int) -> dict[str, Any]:
-    """Run those that `output` does not have yet, and write it after each; returns the record, in the order asked for."""
+    """Run those that `output` does not have yet, writing it after each; returns the record, in the order asked for."""
     asked = {experiment.name: experiment for experiment in experiments}
     record: dict[str, Any] = started(script) | {"versions": versions("torch"), "runs": {}}
     if output.exists():

@@ -26,7 +26,9 @@ def main() -> None:
     options.add_argument("--jobs", type=int, default=2, help="trainings at a time (default 2)")
     asked = options.parse_args()
     experiments = [
-        Experiment(f"{data} {recipe} {seed}", Settings.usual(recipe, "lenet5", data=data, epochs=EPOCHS[data], seed=seed))
+        Experiment(
+            f"{data} {recipe} {seed}", Settings.usual(recipe, "lenet5", data=data, epochs=EPOCHS[data], seed=seed)
+        )
         for data in asked.data
         for seed in range(asked.seeds)
         for recipe in asked.recipes
