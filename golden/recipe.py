@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from quaver.golden.arithmetic import Accumulator, AlignedSum, Arithmetic, ExactSum
-from quaver.golden.catalog import BF16, FP16, FP32
+from quaver.golden.catalog import BF16, E5M2, FP16, FP32
 from quaver.golden.errors import check_choice, check_range
 from quaver.golden.formats import Format
 from quaver.golden.loss_scaling import ConstantScale, LossScaling
@@ -76,6 +76,10 @@ class Cast:
     """What it is multiplied by before; the inverse is applied once, to the result of a product."""
     saturate: bool = True
     """Whether what is too large becomes the largest number; otherwise Inf, or the format's NaN."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.scaling, Squeeze) and self.format != E5M2:
+            raise ValueError(f"format of what is squeezed must be {E5M2}, not {self.format}")
 
     def __str__(self) -> str:
         parts = (self.format.name, "" if self.rounding == RNE else str(self.rounding), str(self.scaling))
@@ -149,8 +153,10 @@ class Recipe:
         if not self.host:
             for role, cast in self.operands().items():
                 self.arithmetic(cast.operand, cast.operand)
-                if role in ("weight", "activation", "error"):
-                    check_choice(f"sign of {role}", cast.format.signed, (True,))
+                if role != "image" and not cast.format.signed:
+                    raise ValueError(f"format of {role} must be signed, not {cast.format}")
+        if isinstance(self.gradient.scaling, Amax):
+            check_range("history of gradient", self.gradient.scaling.history, 0, 0)
 
     def __str__(self) -> str:
         return self.name
