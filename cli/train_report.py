@@ -35,6 +35,8 @@ def train_report(result: Mapping[str, Any]) -> list[Table | str]:
         for epoch, test in enumerate(result["tests"], start=1):
             table.add_row(str(epoch), *(_shown(number, test[number]) for number in numbers))
         parts.append(table)
+    if result["quantised"] is not None:
+        parts.append(_quantised(result["quantised"], result["metric"]))
     parts.append(
         f"{result['parameters']:,} parameters, {result['steps']:,} steps in {result['seconds']:.1f} s"
         + (f", {result['skipped']:,} of them skipped: gradients were not finite" if result["skipped"] else "")
@@ -47,3 +49,11 @@ def train_report(result: Mapping[str, Any]) -> list[Table | str]:
 
 def _shown(number: str, value: float) -> str:
     return f"{value:.2f}" if number == "accuracy" else f"{value:.4f}"
+
+
+def _quantised(found: Mapping[str, Any], metric: str) -> str:
+    """A line on what was done after training, and each layer's format where they differ."""
+    text = f"after {found['method'].upper()}: {title_of(metric)} {_shown(metric, found['test'][metric])}, "
+    text += f"{found['average_bits']:.2f} bits per weight"
+    layers = ", ".join(f"{layer['name']} {layer['format']}" for layer in found.get("layers", ()))
+    return f"{text}: {layers}" if layers else text

@@ -1,5 +1,7 @@
 """The recipes of the literature, each with its source and with what we had to choose."""
 
+from typing import Any
+
 from quaver.golden.catalog import (
     BF16,
     DLFLOAT16,
@@ -17,6 +19,18 @@ from quaver.golden.loss_scaling import BackOff, ConstantScale, RisingFloor
 from quaver.golden.recipe import FP32_SUMS, Amax, Cast, Fixed, Recipe, Squeeze
 from quaver.golden.rounding import sr
 
+_FLOAT32: dict[str, Any] = {
+    "weight": Cast(format=FP32),
+    "activation": Cast(format=FP32),
+    "error": Cast(format=FP32),
+    "wide": FP32,
+    "gradient": Cast(format=FP32),
+    "inner": FP32_SUMS,
+    "outer": FP32_SUMS,
+    "master": FP32,
+    "velocity": FP32,
+    "host": True,
+}
 _ALL: tuple[Recipe, ...] = (
     Recipe(
         name="hybrid",
@@ -182,19 +196,22 @@ _ALL: tuple[Recipe, ...] = (
         loss_scaling=BackOff(scale=2.0**12, interval=200),
         host=True,
     ),
+    Recipe(name="fp32", source="the baseline: float32 throughout, on the host", **_FLOAT32),
     Recipe(
-        name="fp32",
-        source="the baseline: float32 throughout, on the host",
-        weight=Cast(format=FP32),
-        activation=Cast(format=FP32),
-        error=Cast(format=FP32),
-        wide=FP32,
-        gradient=Cast(format=FP32),
-        inner=FP32_SUMS,
-        outer=FP32_SUMS,
-        master=FP32,
-        velocity=FP32,
-        host=True,
+        name="afp",
+        source="Liu et al. 2021 (AFP): the fp32 baseline, whose weights are then given formats of 3 to 8 bits, layer "
+        "by layer, by a search; products in float32, of the host",
+        choices="the exhaustive search over layers one by one; their code anneals, and their paper optimises by Bayes",
+        **_FLOAT32,
+        post_training="afp",
+    ),
+    Recipe(
+        name="micikevicius2022_ptq",
+        source="Micikevicius et al. 2022, arXiv 2209.05433, after training: the fp32 baseline, whose weights and "
+        "activations are then E4M3 with a scale per tensor from calibration",
+        choices="scales are powers of two; FP32 sums, on the engine",
+        **_FLOAT32,
+        post_training="ptq",
     ),
 )
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from quaver.train.checkpoint import load_checkpoint, save_checkpoint
 from quaver.train.data import DataSet
+from quaver.train.post_training import quantised
 from quaver.train.processor import Diverged
 from quaver.train.settings import Settings
 from quaver.train.training import Training
@@ -42,7 +43,8 @@ class Run:
     """A training beside its records.
 
     Each record is an object with an `event`: `steps` (mean loss since the last such record), `epoch` (numbers on the
-    test data), `end`.  All numbers but `seconds` are the same in a run that was resumed.
+    test data), `quantised` (the same of a network whose weights were quantised after
+    training, and how), `end`.  All numbers but `seconds` are the same in a run that was resumed.
 
     Parameters
     ----------
@@ -135,6 +137,8 @@ class Run:
                         raise Interrupted
                     if time.monotonic() - self._saved > SAVE_SECONDS:
                         self._save()
+                if training.recipe.post_training != "none":
+                    self._record(self._quantised_record())
                 self._record({"event": "end", "diverged": None})
             except Diverged as reason:
                 self._record({"event": "end", "diverged": str(reason)})
@@ -163,6 +167,7 @@ class Run:
             "loss_scale": training.scaling.scale,
             "diverged": end["diverged"],
             "tests": [record["test"] for record in self.records if record["event"] == "epoch"],
+            "quantised": next((_without_event(r) for r in self.records if r["event"] == "quantised"), None),
             "seconds": round(sum(record.get("seconds", 0.0) for record in self.records), 3),
         }
 
@@ -186,6 +191,11 @@ class Run:
         epoch = training.step // training.batches.per_epoch
         return {"event": "epoch", "epoch": epoch, "step": training.step, "test": tested, "seconds": round(seconds, 3)}
 
+    def _quantised_record(self) -> dict[str, Any]:
+        training = self.training
+        model, found = quantised(training.recipe, training.model, training.data)
+        return {"event": "quantised", "test": training.evaluate(model)} | found
+
     def _record(self, record: dict[str, Any]) -> None:
         self.records.append(record)
         if self.folder is not None:
@@ -199,3 +209,7 @@ class Run:
             length = (self.folder / METRICS).stat().st_size
             save_checkpoint(self.folder / CHECKPOINT, {"training": self.training.state(), "length": length})
         self._saved = time.monotonic()
+
+
+def _without_event(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != "event"}

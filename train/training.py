@@ -155,10 +155,10 @@ class Training:
         self._loss, self._counted = 0.0, 0
         return mean
 
-    def evaluate(self) -> dict[str, float]:
-        """Numbers of the network as it is on the test data; training is not affected."""
+    def evaluate(self, model: nn.Module | None = None) -> dict[str, float]:
+        """Numbers of the network as it is, or of another one, on the test data; training is not affected."""
         with self.processor.aside():
-            return self.task.evaluate(self.model, self.data.test, EVALUATION_BATCH)
+            return self.task.evaluate(model or self.model, self.data.test, EVALUATION_BATCH)
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on: tensors and plain data."""
