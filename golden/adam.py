@@ -23,13 +23,13 @@ from quaver.golden.arithmetic import Accumulator, Overflow
 from quaver.golden.casts import encode
 from quaver.golden.catalog import FP32
 from quaver.golden.errors import check_choice, check_range
-from quaver.golden.formats import Exact, Format, decode, to_float
-from quaver.golden.lane_words import LaneWords, words_of
+from quaver.golden.formats import Format
+from quaver.golden.lane_words import LaneWords
 from quaver.golden.lfsr import UPDATE_GENERATORS
-from quaver.golden.mac import add, multiply, round_sum
-from quaver.golden.rounding import RNE, Rounding, round_to
+from quaver.golden.rounding import RNE, Rounding
 from quaver.golden.scalars import check_fraction, check_not_negative, check_positive
-from quaver.golden.update import Codes, as_gradient, as_tensor, axpy, check_shapes, scalar_of
+from quaver.golden.update import Codes, as_gradient, as_tensor, check_shapes, scalar_of
+from quaver.golden.weighted_sums import Weighted, values_of, weighted_sum
 
 
 class AdamStep(NamedTuple):
@@ -142,37 +142,33 @@ class Adam:
         g = as_gradient(gradient, fmt, saturate)
         check_shapes(w, mean=m, square=v, gradient=g)
 
-        def q(stage: int, alpha: float, x: Codes, y: Codes) -> Codes:
-            law = words.stage(stage)
-            return axpy(alpha, x, y, fmt, self.rounding, words=law, saturate=saturate, scalar=self.scalar)
+        def weighted(field: str, factor: float, codes: Codes, of: Format) -> Weighted:
+            return Weighted(scalar_of(field, factor, self.scalar), codes, of)
 
-        def rounded(stage: int, total: Exact, into: Format) -> Codes:
+        def q(stage: int, x: Weighted, y: Weighted, into: Format) -> Codes:
             accumulator = Accumulator(format=into, rounding=self.rounding, overflow=self.overflow)
-            return round_sum(total, accumulator, words_of(words.stage(stage), w.shape, self.rounding))
+            return weighted_sum(x, y, accumulator, words.stage(stage))
 
         def decayed(stage: int, beta: float, old: Codes, new: Codes, new_format: Format) -> Codes:
             """q(beta * old + (1 - beta) * new), as codes of the moments' format."""
-            kept = multiply(scalar_of("beta", beta, self.scalar), decode(old, moments))
-            joined = multiply(scalar_of("1 - beta", 1 - beta, self.scalar), decode(new, new_format))
-            return rounded(stage, add(kept, joined), moments)
+            kept = weighted("beta", beta, old, moments)
+            return q(stage, kept, weighted("1 - beta", 1 - beta, new, new_format), moments)
 
         if self.decoupled:
-            w = q(0, -(self.lr * self.weight_decay), w, w)
+            decay = weighted("lr * weight_decay", -(self.lr * self.weight_decay), w, fmt)
+            w = q(0, decay, Weighted(1.0, w, fmt), fmt)
         else:
-            g = q(0, self.weight_decay, w, g)
-        gradients = decode(g, fmt)
-        h = round_to(multiply(gradients, gradients), FP32, saturate=saturate)
+            g = q(0, weighted("weight_decay", self.weight_decay, w, fmt), Weighted(1.0, g, fmt), fmt)
+        h = encode(np.square(values_of(g, fmt)), FP32, saturate=saturate)  # exact before it is rounded
         m = decayed(1, self.beta1, m, g, fmt)
         v = decayed(2, self.beta2, v, h, FP32)
         u = encode(self.direction(m, v, t), FP32, saturate=saturate)
-
-        step = multiply(scalar_of("lr", -self.lr, self.scalar), decode(u, FP32))
-        w = rounded(3, add(decode(w, fmt), step), fmt)
+        w = q(3, weighted("lr", -self.lr, u, FP32), Weighted(1.0, w, fmt), fmt)
         return AdamStep(w, m, v, words.after(w.size))
 
     def direction(self, mean: ArrayLike, square: ArrayLike, t: int) -> NDArray[np.float64]:
         """mhat / (sqrt(vhat) + eps) of codes of m and v after `t` steps, in float64."""
-        m, v = (to_float(codes, self.moments or self.format) for codes in (mean, square))
+        m, v = (values_of(codes, self.moments or self.format) for codes in (mean, square))
         # Inf and NaN take their course; a quotient of finite numbers may be beyond float64 only by a tiny eps.
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             return (m / (1 - _power(self.beta1, t))) / (np.sqrt(v / (1 - _power(self.beta2, t))) + self.eps)

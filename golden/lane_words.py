@@ -1,6 +1,7 @@
 """The words that lanes of an output unit or of a weight-update unit deal to the elements of a tensor, in its order."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,8 +34,8 @@ class LaneWords:
         check_range("issued", self.issued, 0, (1 << 63) - 1)
 
     def seeds(self) -> Words:
-        """Initial states of the lanes' generators, shape (lanes,)."""
-        return np.array([seed_of(self.seed, self.generators + lane) for lane in range(self.lanes)], dtype=np.uint32)
+        """Initial states of the lanes' generators, shape (lanes,), read-only."""
+        return _seeds(self.seed, self.generators, self.lanes)
 
     def of_tensor(self, shape: tuple[int, ...], bits: int) -> Words:
         """Words of `bits` bits for the elements of a tensor of `shape`, in C order."""
@@ -49,6 +50,13 @@ class LaneWords:
     def after(self, count: int) -> "LaneWords":
         """The law that holds after a tensor of `count` elements."""
         return replace(self, issued=self.issued + -(-count // self.lanes))
+
+
+@lru_cache(maxsize=64)
+def _seeds(seed: int, generators: int, lanes: int) -> Words:
+    states = np.array([seed_of(seed, generators + lane) for lane in range(lanes)], dtype=np.uint32)
+    states.flags.writeable = False
+    return states
 
 
 def words_of(words: ArrayLike | LaneWords | None, shape: tuple[int, ...], rounding: Rounding) -> ArrayLike | None:

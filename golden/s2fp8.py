@@ -11,17 +11,20 @@ alphas are 1: a GEMM decodes first.
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quaver.golden import engine
 from quaver.golden.casts import encode
 from quaver.golden.catalog import E5M2
 from quaver.golden.errors import check_range
-from quaver.golden.formats import to_float
+from quaver.golden.formats import all_values, checked_codes
 from quaver.golden.lane_words import LaneWords
 from quaver.golden.rounding import RNE, Rounding
+from quaver.golden.s2fp8_bins import codes_by_bins, power
 from quaver.golden.scalars import as_reals, check_positive, check_real
 
 S2FP8_TOP = 15.0
@@ -76,8 +79,18 @@ class S2fp8Statistics:
 
 def s2fp8_statistics(x: ArrayLike) -> S2fp8Statistics:
     """Statistics of an array of any shape; TypeError for what is no real number, ValueError for Inf and NaN."""
-    values = as_reals("x", x)
-    logs = np.log2(np.abs(values[values != 0]))
+    return _statistics(_logarithms(as_reals("x", x)))
+
+
+def _logarithms(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log2|x|, -Inf of 0."""
+    with np.errstate(divide="ignore"):
+        return np.log2(np.abs(values))
+
+
+def _statistics(logarithms: NDArray[np.float64]) -> S2fp8Statistics:
+    some_are_zero = logarithms.min(initial=0.0) == -inf
+    logs = logarithms[logarithms != -inf] if some_are_zero else logarithms.ravel()
     if not logs.size:
         return S2fp8Statistics()
     maximum = float(logs.max())
@@ -111,8 +124,7 @@ def s2fp8_squeeze(x: ArrayLike, alpha: float, beta: float) -> NDArray[np.float64
     """
     values = as_reals("x", x)
     alpha, beta = check_positive("alpha", alpha), check_real("beta", beta)
-    with np.errstate(divide="ignore", over="ignore", under="ignore"):  # log2 of 0 is -Inf, and its power 0 again
-        return np.copysign(np.exp2(alpha * np.log2(np.abs(values)) + beta), values)
+    return np.copysign(power(_logarithms(values), alpha, beta), values)
 
 
 def s2fp8_unsqueeze(y: ArrayLike, alpha: float, beta: float) -> NDArray[np.float64]:
@@ -153,12 +165,19 @@ def s2fp8_encode(
     TypeError, ValueError
         As `s2fp8_squeeze` and `quaver.golden.encode`.
     """
-    alpha, beta = s2fp8_parameters(s2fp8_statistics(x)) if parameters is None else parameters
-    y = s2fp8_squeeze(x, alpha, beta)
-    codes = encode(y, E5M2, rounding, words=words, saturate=saturate)
-    return S2fp8Tensor(codes, float(alpha), float(beta))
+    values = as_reals("x", x)
+    logarithms = _logarithms(values)
+    alpha, beta = s2fp8_parameters(_statistics(logarithms)) if parameters is None else parameters
+    alpha, beta = check_positive("alpha", alpha), check_real("beta", beta)
+    if engine.selected() and not rounding.stochastic:
+        codes = codes_by_bins(logarithms, alpha, beta, rounding, saturate)
+        codes = codes | np.signbit(values).astype(E5M2.dtype) * E5M2.sign_mask
+    else:
+        y = np.copysign(power(logarithms, alpha, beta), values)
+        codes = encode(y, E5M2, rounding, words=words, saturate=saturate)
+    return S2fp8Tensor(codes, alpha, beta)
 
 
 def s2fp8_decode(codes: ArrayLike, alpha: float, beta: float) -> NDArray[np.float64]:
     """Values of E5M2 codes as float64 (see `s2fp8_unsqueeze` for the errors, and `decode` for those of codes)."""
-    return s2fp8_unsqueeze(to_float(codes, E5M2), alpha, beta)
+    return s2fp8_unsqueeze(all_values(E5M2), alpha, beta).take(checked_codes(codes, E5M2), mode="clip")

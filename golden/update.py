@@ -8,6 +8,8 @@ Each q is one rounding of an exact sum with an exact product; weights and veloci
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import copysign
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +19,12 @@ from quaver.golden.arithmetic import Accumulator, Overflow
 from quaver.golden.casts import encode
 from quaver.golden.catalog import DLFLOAT16
 from quaver.golden.errors import check_choice, check_range
-from quaver.golden.formats import Exact, Format, as_codes, decode, from_float
-from quaver.golden.lane_words import LaneWords, words_of
+from quaver.golden.formats import Format, checked_codes
+from quaver.golden.lane_words import LaneWords
 from quaver.golden.lfsr import UPDATE_GENERATORS
-from quaver.golden.mac import accumulate, multiply
-from quaver.golden.rounding import RNE, Rounding, round_to, sr
+from quaver.golden.rounding import RNE, Rounding, sr
 from quaver.golden.scalars import check_fraction, check_not_negative, check_real, is_float
+from quaver.golden.weighted_sums import Weighted, values_of, weighted_sum
 
 Codes = NDArray[np.unsignedinteger]
 
@@ -62,19 +64,24 @@ def axpy(
         that are no integers or out of range; for an unsigned format; for a NaN result in a `finite` one.
     """
     factor = scalar_of("alpha", alpha, scalar or fmt)
-    x, y = np.broadcast_arrays(x, y)
     accumulator = Accumulator(format=fmt, rounding=rounding, overflow="saturate" if saturate else "special")
-    return accumulate(y, multiply(factor, decode(x, fmt)), accumulator, words_of(words, y.shape, rounding))
+    return weighted_sum(Weighted(factor, x, fmt), Weighted(1.0, y, fmt), accumulator, words)
 
 
-def scalar_of(field: str, value: float, fmt: Format) -> Exact:
+def scalar_of(field: str, value: float, fmt: Format) -> float:
     """A real number as `fmt` holds it, rounded to nearest; see `axpy` for the errors, which name `field`."""
     number = check_real(field, value)
     if abs(number) > fmt.max_finite:
         raise ValueError(f"{field} must be within {fmt.max_finite}, the largest number of {fmt}, not {number}")
     if not fmt.signed:
         raise ValueError(f"format of {field} must be signed, not {fmt}")
-    return decode(round_to(from_float(number), fmt), fmt)
+    return _held(abs(number), copysign(1.0, number), fmt)
+
+
+@lru_cache(maxsize=256)
+def _held(magnitude: float, sign: float, fmt: Format) -> float:
+    # The sign comes apart, as 0.0 and -0.0 are the same key.
+    return float(values_of(encode(copysign(magnitude, sign), fmt), fmt))
 
 
 class SgdStep(NamedTuple):
@@ -178,7 +185,7 @@ class Sgd:
 def as_tensor(field: str, codes: ArrayLike, fmt: Format) -> Codes:
     """Checked codes; the messages name `field`."""
     try:
-        return as_codes(codes, fmt).astype(fmt.dtype)
+        return checked_codes(codes, fmt).astype(fmt.dtype, copy=False)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{field}: {error}") from None
 

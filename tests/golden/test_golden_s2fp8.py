@@ -20,6 +20,8 @@ from quaver.golden.s2fp8 import (
     s2fp8_unsqueeze,
 )
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 RNG = np.random.default_rng(20)
 TENSORS = {
     "normal": RNG.standard_normal(5000),

@@ -11,6 +11,8 @@ from quaver.golden.catalog import BF16, DLFLOAT16, E4M3, E5M2, E5M2_WANG, E6M9, 
 from quaver.golden.lfsr import UPDATE_GENERATORS, step
 from quaver.golden.update import Sgd, SgdStep, axpy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 MODES = [
     *(RNE, RHA, RTZ, sr(1), sr(9), sr(16)),
     *(Rounding(mode=mode, random_bits=r) for mode in ("sr_fast", "sr_unbiased") for r in (2, 13)),

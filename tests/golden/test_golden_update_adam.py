@@ -11,6 +11,8 @@ from quaver.golden import FORMATS, RNE, Accumulator, LaneWords, encode, sr, to_f
 from quaver.golden.adam import Adam, AdamStep
 from quaver.golden.catalog import BF16, DLFLOAT16, E6M9, FP16, FP32
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 def adam_on_fractions(law, adam: Adam, w, m, v, g, words: LaneWords, t: int):
     """One step, one element at a time; float64 only where the definition has it."""
