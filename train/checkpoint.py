@@ -3,6 +3,9 @@
 import os
 import pickle
 import secrets
+import zipfile
+import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import torch
 
 VERSION = 1
 """Of the file's content: others are not read."""
+_DAMAGES = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError)
+"""What reading bytes that are no archive of PyTorch's may raise."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -18,17 +23,20 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises
     ------
     OSError
-        If it cannot be written.
+        If it cannot be written; its `filename` is `path`.
     """
     staged = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
-        with staged.open("wb") as file:
-            torch.save({"quaver_checkpoint": VERSION} | state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
+        try:
+            with staged.open("wb") as file:
+                torch.save({"quaver_checkpoint": VERSION} | state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            staged.replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -41,10 +49,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     ValueError
         If it is no checkpoint of this version.
     """
+    content = path.read_bytes()
     try:
-        state = torch.load(path, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"{path}: no checkpoint of quaver train") from error
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            if archive.testzip() is not None:  # PyTorch reads what does not match its checksum, too
+                raise zipfile.BadZipFile("a checksum is another one")
+        state = torch.load(BytesIO(content), weights_only=True)
+    except _DAMAGES as error:
+        raise ValueError(f"{path}: no whole checkpoint of quaver train") from error
     if not isinstance(state, dict) or state.get("quaver_checkpoint") != VERSION:
         raise ValueError(f"{path}: no checkpoint of quaver train, version {VERSION}")
     return state

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import cos, isfinite, pi
+from math import cos, pi
 from typing import Any, Literal, Self, get_args
 
 from quaver.golden import RECIPES, Machine
 from quaver.golden.errors import check_choice, check_range
-from quaver.golden.scalars import check_fraction, check_not_negative
+from quaver.golden.scalars import check_fraction, check_not_negative, check_positive
 from quaver.train.models import MODELS
 from quaver.train.optim import OPTIMIZERS
 
@@ -67,9 +67,7 @@ class Settings:
         check_range("epochs", self.epochs, 1, 100_000)
         check_range("batch", self.batch, 1, 1 << 16)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_not_negative("lr", self.lr)
-        if self.lr == 0 or not isfinite(self.lr):
-            raise ValueError(f"lr must be a finite number above 0, not {self.lr}")
+        check_positive("lr", self.lr)
         check_fraction("momentum", self.momentum)
         check_not_negative("weight_decay", self.weight_decay)
         check_choice("schedule", self.schedule, get_args(Schedule))
@@ -107,6 +105,8 @@ class Settings:
         """
         for key in table:
             check_choice("key of settings", key, [f.name for f in fields(cls)])
-        machine = table.get("machine")
-        built = Machine.from_dict(machine) if isinstance(machine, Mapping) else None
-        return cls(**(dict(table) | {"machine": built}))  # type: ignore[arg-type]
+        described = table.get("machine")
+        if not (described is None or isinstance(described, Mapping)):
+            raise ValueError(f"machine must be an object or null, not {described!r}")
+        machine = None if described is None else Machine.from_dict(described)
+        return cls(**(dict(table) | {"machine": machine}))  # type: ignore[arg-type]
