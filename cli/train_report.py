@@ -47,7 +47,9 @@ def train_report(result: Mapping[str, Any]) -> list[Table | str]:
     return parts
 
 
-def _shown(number: str, value: float) -> str:
+def _shown(number: str, value: float | None) -> str:
+    if value is None:
+        return "not finite"
     return f"{value:.2f}" if number == "accuracy" else f"{value:.4f}"
 
 

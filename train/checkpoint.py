@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import secrets
 import zipfile
 import zlib
 from io import BytesIO
@@ -25,7 +24,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     OSError
         If it cannot be written; its `filename` is `path`.
     """
-    staged = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    staged = path.with_name(f".{path.name}")  # always the same: what a killed process left is written over
     try:
         try:
             with staged.open("wb") as file:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -67,8 +69,9 @@ class Training:
         """Steps done."""
         self.skipped = 0
         """Those of them whose gradients were not finite: weights stayed."""
-        self._skips = 0
-        self._loss, self._counted = 0.0, 0
+        self.counted = 0
+        """Steps since `mean_loss` was asked last."""
+        self._skips, self._loss = 0, 0.0
 
     @property
     def steps(self) -> int:
@@ -132,7 +135,7 @@ class Training:
         self.scaling = self.scaling.updated(amax)
         self.step += 1
         self._loss += value
-        self._counted += 1
+        self.counted += 1
         return value
 
     def _unscale(self) -> float:
@@ -151,8 +154,8 @@ class Training:
 
     def mean_loss(self) -> float:
         """Mean loss of the steps since this was asked last."""
-        mean = self._loss / max(1, self._counted)
-        self._loss, self._counted = 0.0, 0
+        mean = self._loss / max(1, self.counted)
+        self._loss, self.counted = 0.0, 0
         return mean
 
     def evaluate(self, model: nn.Module | None = None) -> dict[str, float]:
@@ -160,15 +163,22 @@ class Training:
         with self.processor.aside():
             return self.task.evaluate(model or self.model, self.data.test, EVALUATION_BATCH)
 
+    @cached_property
+    def _content(self) -> dict[str, str]:
+        """What the names of a recipe and of data stand for, which may change from version to version."""
+        recipe = replace(self.recipe, source="", choices="")
+        return {"content of recipe": repr(recipe), "content of data": self.data.digest()}
+
     def state(self) -> dict[str, Any]:
         """All that the next step depends on: tensors and plain data."""
         return {
             "settings": self.settings.to_dict(),
+            "content": self._content,
             "step": self.step,
             "skipped": self.skipped,
             "skips": self._skips,
             "loss": self._loss,
-            "counted": self._counted,
+            "counted": self.counted,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaling": self.scaling.to_dict(),
@@ -181,18 +191,18 @@ class Training:
         Raises
         ------
         ValueError
-            If it is of a training with other settings.
+            If it is of a training with other settings, another variant of the recipe or other data.
         """
-        if state["settings"] != self.settings.to_dict():
-            mine = self.settings.to_dict()
-            other = [key for key in mine if state["settings"].get(key) != mine[key]]
+        mine, began = self.settings.to_dict() | self._content, state["settings"] | state["content"]
+        other = [key for key in mine if began.get(key) != mine[key]]
+        if other:
             raise ValueError(f"{', '.join(other)} must be what the training began with")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaling = loss_scaling(state["scaling"])
         self.batches.restore(state["batches"])
         self.step, self.skipped, self._skips = state["step"], state["skipped"], state["skips"]
-        self._loss, self._counted = state["loss"], state["counted"]
+        self._loss, self.counted = state["loss"], state["counted"]
 
 
 @contextmanager
