@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -191,8 +191,9 @@ def train(
         str | None, typer.Argument(metavar="[RECIPE]", help="Recipe; left out with --resume.", show_default=False)
     ] = None,
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="Network: lenet5, resnet8, resnet20, transformer or ncf.")
-    ] = "lenet5",
+        str | None,
+        typer.Option(metavar="NAME", help="Network: lenet5, the default, resnet8, resnet20, transformer or ncf."),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="NAME|PATH|MODULE:FUNCTION", help="Data; by default the model's usual ones.")
     ] = None,
@@ -208,7 +209,7 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(metavar="X", help="At least 0.")] = None,
     schedule: Annotated[str | None, typer.Option(metavar="NAME", help="cosine or constant.")] = None,
     warmup: Annotated[int | None, typer.Option(metavar="N", help="Steps in which the learning rate rises.")] = None,
-    seed: Annotated[int, typer.Option(metavar="S", help="Of weights, batches and random words.")] = 0,
+    seed: Annotated[int | None, typer.Option(metavar="S", help="Of weights, batches and random words.")] = None,
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Threads of the engine; results do not depend on them.")
     ] = None,
@@ -232,24 +233,29 @@ def train(
         from quaver.train import Settings
     if (recipe is None) == (resume is None):
         raise UserError("RECIPE must be given, or --resume, and not both")
+    given: dict[str, Any] = {
+        "model": model,
+        "data": data,
+        "machine": machine,
+        "epochs": epochs,
+        "batch": batch,
+        "optimizer": optimizer,
+        "lr": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "warmup": warmup,
+        "seed": seed,
+    }
     settings = None
-    if recipe is not None:
+    if recipe is None:
+        for option, value in given.items():
+            if value is not None:
+                raise UserError(f"{option} must be left out with resume: the training goes on with what it began with")
+    else:
+        given |= {"model": model or Settings.model, "machine": None if machine is None else _load(machine)}
         with checking_input():
-            settings = Settings.usual(
-                recipe,
-                model,
-                data=data,
-                machine=None if machine is None else _load(machine),
-                epochs=epochs,
-                batch=batch,
-                optimizer=optimizer,
-                lr=lr,
-                momentum=momentum,
-                weight_decay=weight_decay,
-                schedule=schedule,
-                warmup=warmup,
-                seed=seed,
-            )
+            settings = Settings.usual(recipe, **given)
     asked = Asked(
         settings=settings,
         output=output,

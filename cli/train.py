@@ -3,10 +3,11 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from quaver.cli.train_plot import SUFFIXES, write_curves
 from quaver.cli.train_report import train_report
 from quaver.golden import engine
 from quaver.golden.errors import check_range
-from quaver.train import DataSet, Interrupted, Run, Settings, TraceWriter, Training, load_data, one_thread
+from quaver.train import DATA, DataSet, Interrupted, Run, Settings, TraceWriter, Training, load_data, one_thread
 from quaver.train import Progress as Done
 
 THREADS_MAX = 1024
@@ -49,7 +50,7 @@ class Asked:
         if self.resume is not None and self.trace is not None:
             raise ValueError("trace must be left out with resume: a trace begins with a training")
         if self.plot is not None:
-            if self.plot.suffix not in SUFFIXES:
+            if self.plot.suffix not in SUFFIXES or self.plot.is_dir():
                 raise ValueError(f"plot must be a file {', '.join(SUFFIXES)}, not {str(self.plot)!r}")
             if not self.plot.parent.is_dir():
                 raise ValueError(f"{self.plot}: there is no such folder")
@@ -62,21 +63,18 @@ def answer(asked: Asked, *, as_json: bool) -> None:
     if asked.plot is not None:
         with needing("plot"):
             import_module("matplotlib")
+    run = _run(asked)
+    computing = engine.using(threads=asked.threads)
     try:
-        run = _run(asked)
-        with one_thread(), engine.using(threads=asked.threads), _bar(run) as tell, _interrupts() as stop:
+        with _files("written"), one_thread(), computing, _bar(run) as tell, _interrupts() as stop:
             result = run.go(tell, stop)
     except Interrupted:
-        where = f"; go on with: quaver train --resume {run.folder}" if run.folder else ""
+        where = f"; go on with: quaver train --resume {quote(str(run.folder))}" if run.folder else ""
         print(f"quaver: interrupted after {run.training.step:,} steps{where}", file=sys.stderr)
         raise Exit(130) from None
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from error
     if asked.plot is not None:
-        try:
+        with _files("written"):
             write_curves(asked.plot, result, run.records)
-        except OSError as error:
-            raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from error
     if as_json:
         print_json(result)
         return
@@ -87,19 +85,33 @@ def answer(asked: Asked, *, as_json: bool) -> None:
 
 def _run(asked: Asked) -> Run:
     """The run that was asked for, at its beginning or where it was left."""
-    with checking_input():
-        if asked.settings is None:
-            assert asked.resume is not None
+    if asked.settings is None:
+        assert asked.resume is not None
+        with checking_input(), _files("read"):
             return Run.resume(asked.resume, _data_of)
+    with checking_input():
         training = Training(asked.settings, _data_of(asked.settings))
-        if asked.trace is not None:
-            writer = TraceWriter(asked.trace, training.trace_head, limit=asked.trace_products)
-            training.record_with(writer)
-        return Run.begin(training, asked.output)
+        head = None if asked.trace is None else training.trace_head
+        with _files("written"):
+            run = Run.begin(training, asked.output)
+            if asked.trace is not None and head is not None:
+                training.record_with(TraceWriter(asked.trace, head, limit=asked.trace_products))
+    return run
 
 
 def _data_of(settings: Settings) -> DataSet:
-    return load_data(settings.data)
+    """The data; only those that are built in may want a package of ours."""
+    with needing("train") if settings.data in DATA else nullcontext(), _files("read"):
+        return load_data(settings.data)
+
+
+@contextmanager
+def _files(done: str) -> Iterator[None]:
+    """Turn errors of the operating system about files that are to be read, or written, into UserErrors."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be {done}: {error.strerror}") from error
 
 
 @contextmanager
@@ -111,7 +123,9 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         asked.append(number)
         signal.signal(number, signal.default_int_handler)
 
-    before = signal.signal(signal.SIGINT, note)
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # as it is of a job in a shell's background, which is to stay so
+        signal.signal(signal.SIGINT, note)
     try:
         yield lambda: bool(asked)
     finally:
@@ -135,7 +149,8 @@ def _bar(run: Run) -> Iterator[Callable[[Done], None]]:
         task = progress.add_task(f"{settings.recipe} {settings.model}", total=run.training.steps)
 
         def tell(done: Done) -> None:
-            tested = f", {metric} {done.tested[metric]:.2f}" if done.tested else ""
+            number = done.tested.get(metric)
+            tested = "" if number is None else f", {metric} {number:.2f}"
             text = f"{settings.recipe} {settings.model}: loss {done.loss:.4f}{tested}"
             progress.update(task, completed=done.step, description=text)
 
