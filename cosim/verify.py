@@ -1,7 +1,7 @@
 """`quaver verify`: the generated Verilog against the golden model's bits and the simulator's cycles."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from quaver.cosim.array_runs import GemmCase, run_model, run_rtl
 from quaver.cosim.cases import add_products, gemm_cases, join_chunks, mac_cases, operand_pairs, outer_cases
-from quaver.cosim.checks import Check, check
+from quaver.cosim.checks import Check, Checked, check
 from quaver.cosim.command_cases import sequence_cases
 from quaver.cosim.exact_cases import canonical
 from quaver.cosim.lanes import Lanes, evaluate, lane_words, product_of
@@ -28,26 +28,14 @@ SEQUENCES = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """What was compared; nothing passes that compared nothing."""
+class Report(Checked):
+    """What was compared with random cases."""
 
-    machine: str
     seed: int
-    checks: list[Check] = field(default_factory=list)
 
-    @property
-    def passed(self) -> bool:
-        return bool(self.checks) and all(check.compared and not check.mismatches for check in self.checks)
-
-    @property
-    def first_mismatch(self) -> str | None:
-        """The first difference of the first check that has one."""
-        return next((check.first for check in self.checks if check.first), None)
-
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, **origin: object) -> dict[str, Any]:
         """The report as `--json` prints it."""
-        checks = [{"name": c.name, "compared": c.compared, "mismatches": c.mismatches} for c in self.checks]
-        return {"machine": self.machine, "seed": self.seed, "checks": checks, "passed": self.passed}
+        return super().to_dict(seed=self.seed, **origin)
 
 
 def check_request(*, cases: int, seed: int) -> None:

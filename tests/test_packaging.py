@@ -42,8 +42,15 @@ def pages() -> set[str]:
     return {f"quaver/{path.as_posix()}" for path in committed() if path.parent == Path("cli/page")}
 
 
+def benches() -> set[str]:
+    """Benches that are compiled with what they drive, likewise."""
+    return {
+        f"quaver/{path.as_posix()}" for path in committed() if path.parent == Path("cosim") and path.suffix == ".cpp"
+    }
+
+
 def test_there_is_something_to_compare():
-    assert len(pages()) > 3
+    assert len(pages()) > 3 and benches()
     for room in ROOMS:
         assert f"quaver/{room}/__init__.py" in modules()
         assert f"quaver/{room}/py.typed" in modules()
@@ -80,7 +87,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_the_rooms_and_nothing_else(wheel: Path):
     with ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-        assert names == modules() | pages() | {ENGINE}
+        assert names == modules() | pages() | benches() | {ENGINE}
         for name in names - {ENGINE}:
             assert archive.read(name) == (ROOT / name.removeprefix("quaver/")).read_bytes()
         notes = {name.partition("/")[2] for name in archive.namelist()} - {n.partition("/")[2] for n in names}
@@ -97,7 +104,10 @@ def test_sources_are_complete(tmp_path: Path, wheel: Path):
         names = {name.partition("/")[2] for name in tar.getnames()}
     native = {path.as_posix() for path in committed() if path.parent == NATIVE}
     assert len(native) > 5
-    assert native | {"setup.py", "pyproject.toml"} | {page.removeprefix("quaver/") for page in pages()} <= names
+    assert (
+        native | {"setup.py", "pyproject.toml"} | {name.removeprefix("quaver/") for name in pages() | benches()}
+        <= names
+    )
 
 
 def test_installed_engine_is_that_of_these_sources():
