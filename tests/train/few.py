@@ -1,4 +1,6 @@
-"""Data of a few examples and a network of a few weights, with which trainings of tests take no time."""
+"""Few data, small networks and exact comparisons, for trainings that take no time."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -76,3 +78,20 @@ def tiny(recipe: str, **given: object) -> Settings:
     """A training of `TINY` on `little`, where it is known as `tiny`: 5 steps an epoch, 2 epochs."""
     settings = {"model": "tiny", "data": "tests.train.few:little", "batch": 8, "epochs": 2, "lr": 0.05, "seed": 3}
     return Settings(recipe=recipe, **(settings | given))  # type: ignore[arg-type]
+
+
+def same_state(a: object, b: object, where: str = "state") -> int:
+    """The number of tensors in two states, which must be equal to the last bit."""
+    assert type(a) is type(b), f"{where}: {type(a)} and {type(b)}"
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), where
+        assert a.numpy().tobytes() == b.numpy().tobytes(), f"{where}: {a} and {b}"
+        return 1
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        assert list(a) == list(b), where
+        return sum(same_state(a[key], b[key], f"{where}.{key}") for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        assert len(a) == len(b), where
+        return sum(same_state(*pair, f"{where}[{i}]") for i, pair in enumerate(zip(a, b, strict=True)))
+    assert a == b, f"{where}: {a} and {b}"
+    return 0
