@@ -27,7 +27,7 @@ class _Rounded(torch.optim.Optimizer):
         self.words = words
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         """Update every parameter that has a gradient; ValueError if a `closure` is given, which cannot be re-run."""
         if closure is not None:
             raise ValueError("closure must be None")
@@ -71,7 +71,7 @@ class RoundedSGD(_Rounded):
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+        defaults: dict[str, Any] = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         self.sgd = replace(sgd, **defaults)
         super().__init__(parameters, defaults, sgd.words)
 
@@ -111,12 +111,11 @@ class RoundedAdam(_Rounded):
         weight_decay: float = 0.0,
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        self.adam = adam
+        self.adam = replace(adam, **_fields(defaults))
         super().__init__(parameters, defaults, adam.words)
 
     def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        beta1, beta2 = group["betas"]
-        settings = {key: group[key] for key in ("lr", "eps", "weight_decay")} | {"beta1": beta1, "beta2": beta2}
+        settings = _fields(group)
         if any(getattr(self.adam, key) != value for key, value in settings.items()):
             self.adam = replace(self.adam, **settings)
         fmt, moments, state = self.adam.format, self.adam.moments or self.adam.format, self.state[parameter]
@@ -137,6 +136,12 @@ class RoundedAdam(_Rounded):
         self.words = done.words
 
 
+def _fields(group: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a group as fields of `Adam`."""
+    beta1, beta2 = group["betas"]
+    return {key: group[key] for key in ("lr", "eps", "weight_decay")} | {"beta1": beta1, "beta2": beta2}
+
+
 OPTIMIZERS = ("sgd", "adam")
 
 
@@ -153,8 +158,8 @@ def optimizer_for(
     """The optimizer of a recipe: its formats and rounding; for the host's recipes PyTorch's own.
 
     Saturates where the recipe's errors do; learning rate and the like are of the wide format where the master format is
-    narrower.  Adam is Kingma and Ba's, its decay decoupled; in the master format but for
-    its moments, which are FP32: a mean square has twice the exponents of a gradient.
+    narrower.  Adam is Kingma and Ba's, its decay decoupled; in the master format but for its moments, which are FP32: a
+    mean square has twice the exponents of a gradient.
 
     Raises
     ------
