@@ -59,9 +59,7 @@ class Operand(NamedTuple):
 class Recorder(Protocol):
     """Whoever wants to see the products."""
 
-    def record(
-        self, place: str, phase: str, a: Operand, b: Operand, y: NDArray[np.unsignedinteger], issued: Issued
-    ) -> None:
+    def record(self, place: str, phase: str, a: Operand, b: Operand, y: NDArray[np.integer], issued: Issued) -> None:
         """Called after each one, with codes of its sums and what the array had issued before."""
         ...
 
@@ -272,7 +270,7 @@ def _table(fmt: Format) -> Values:
     return to_float(np.arange(1 << fmt.bits), fmt).astype(np.float32)
 
 
-def decoded(codes: NDArray[np.unsignedinteger], fmt: Format) -> Values:
+def decoded(codes: NDArray[np.integer], fmt: Format) -> Values:
     """Values of codes as float32, which holds every number of every format but the smallest of a 1-8-23."""
     if fmt.bits <= VALUE_TABLE_BITS:
         return np.take(_table(fmt), codes)

@@ -75,9 +75,7 @@ class TraceWriter:
         """Whether the limit is reached."""
         return self.limit is not None and self.count >= self.limit
 
-    def record(
-        self, place: str, phase: str, a: Operand, b: Operand, y: NDArray[np.unsignedinteger], issued: Issued
-    ) -> None:
+    def record(self, place: str, phase: str, a: Operand, b: Operand, y: NDArray[np.integer], issued: Issued) -> None:
         """Append a product, or as many as there are in the leading dimensions.
 
         Parameters
