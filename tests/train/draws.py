@@ -6,13 +6,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from quaver.golden import Accumulator, Cast, Machine, Recipe, encode, engine, gemm, sr, to_float
+from quaver.golden import Accumulator, Cast, Format, Machine, Recipe, encode, engine, gemm, sr, to_float
 from quaver.golden.array_words import ArrayWords
 from quaver.golden.catalog import BF16, DLFLOAT16, E4M3, E5M2, FP32
 from quaver.golden.recipe import FP32_SUMS
 from quaver.train.processor import Operand, Processor
+from quaver.train.products import MatMul
 from quaver.train.site import Casts, Site
 
 INTEGERS = Recipe(
@@ -157,3 +158,54 @@ class Record(list[Seen]):
 
     def record(self, *call: object) -> None:
         self.append(Seen(*call))  # type: ignore[arg-type]
+
+
+NEAR = Format(name="e8m22", exponent_bits=8, mantissa_bits=22, bias=127)
+CLOSE = Recipe(
+    name="close",
+    source="none: float32 but for a bit of every operand, on the host",
+    weight=Cast(format=NEAR),
+    activation=Cast(format=NEAR),
+    error=Cast(format=NEAR),
+    wide=FP32,
+    gradient=Cast(format=FP32),
+    master=FP32,
+    velocity=FP32,
+    host=True,
+)
+
+
+class Net(nn.Module):
+    """A layer of every kind: 2 channels of 7 x 7 become 5 classes."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.features = nn.Sequential(
+                nn.Conv2d(2, 8, 3, stride=2, padding=1, groups=2), nn.BatchNorm2d(8), nn.ReLU()
+            )
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.product = MatMul()
+            self.head = nn.Linear(64, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.features(x).flatten(2).transpose(1, 2)
+        mixed, _ = self.attention(tokens, tokens, tokens)
+        return self.head(self.product(mixed.transpose(1, 2), tokens).flatten(1))
+
+
+def steps(
+    model: nn.Module, optimizer: torch.optim.Optimizer, count: int, first: int = 0, size: tuple[int, ...] = (2, 7, 7)
+) -> list[float]:
+    """Losses of training steps `first` .. `first + count`, each on a batch of its own."""
+    losses = []
+    for index in range(first, first + count):
+        rng = np.random.default_rng(index)
+        x, targets = normal(rng, 4, *size), torch.from_numpy(rng.integers(0, 5, 4))
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), targets)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
