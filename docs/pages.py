@@ -1,37 +1,20 @@
 # amaranth: UnusedElaboratable=no
 """Renews the generated parts of README.md and of the pages beside this file: outputs and tables.
 
-`python docs/pages.py` rewrites the pages; a test compares them with what the code says now.
+`python -m docs.pages` rewrites the pages; a test compares them with what the code says now.
 """
 
-import ast
-import inspect
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 from amaranth.lib import data
 from amaranth.lib.wiring import In
 
-from quaver.golden import (
-    FORMATS,
-    PRESETS,
-    RECIPES,
-    RNE,
-    Accumulator,
-    Cast,
-    Format,
-    Machine,
-    Memory,
-    Recipe,
-    Rounding,
-    sr,
-)
+from docs.page_parts import ROOT, block, field_texts, recorded, run, source, table
+from docs.simulator_page import PARTS as SIMULATOR
+from docs.training_page import PARTS as TRAINING
+from quaver.golden import FORMATS, PRESETS, RNE, Accumulator, Machine, Memory, Rounding, sr
 from quaver.golden.commands import Matmul
 from quaver.golden.logarithms import LOG2_FRACTION_BITS
 from quaver.golden.machine_checks import RANDOM_BITS_MAX, ROUNDINGS
@@ -42,33 +25,10 @@ from quaver.hw.accelerator import Accelerator
 from quaver.hw.core import REPORTS, generator_groups
 from quaver.hw.seeder import STAGES, Seeder
 from quaver.hw.streams import activation_beat, sum_beat, weight_beat
-from quaver.sim import TABLES, WORKLOADS, Cycles, accelerator_cycles, simulate, workload_named
-from quaver.sim.scalesim import scalesim_cycles
-from quaver.sim.scalesim_csv import read_topology
 from quaver.sim.sequence import sequence_cycles
-from quaver.sim.technology import DRAM
 from quaver.synth.flow import synthesize
 
-ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "stochastic.toml"
-COMMAND = "import sys; from quaver.cli.main import main; sys.exit(main())"
-
-
-def run(*arguments: str) -> str:
-    """What `quaver ARGUMENTS` prints, without blanks at the ends of lines."""
-    command = [sys.executable, "-c", COMMAND, *arguments]
-    output = subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout
-    return "\n".join(line.rstrip() for line in output.splitlines())
-
-
-def field_texts(described: type) -> dict[str, str]:
-    """The documentation of each field of a dataclass: the string below it."""
-    body = ast.parse(inspect.getsource(described)).body[0].body  # type: ignore[attr-defined]
-    return {
-        field.target.id: " ".join(below.value.value.split())
-        for field, below in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)
-    }
 
 
 def machine_keys() -> str:
@@ -260,19 +220,6 @@ def sr_adders() -> str:
     return table(["accumulator", "rounding", *measures.values()], rows) + "\n\n" + note
 
 
-def recorded(name: str) -> dict[str, Any]:
-    """What a bench measured."""
-    return json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def source(record: dict[str, Any]) -> str:
-    """Where measurements come from."""
-    machine = record["machine"]
-    family, model = machine["family_model"]
-    cpu = f"{machine['cpu']}, family {family} model {model}, {machine['cores']} processors"
-    return f"`{record['command']}`, {record['date'][:10]}; {cpu}, {record['engine']} kernels."
-
-
 def gemm_speeds() -> str:
     """GEMMs per second, ours and the rivals'."""
     record = recorded("gemm")
@@ -325,117 +272,6 @@ def engine_choice() -> str:
     return table(head, rows) + "\n\n" + source(record)
 
 
-def workloads() -> str:
-    """The built-in networks, with the counts that tests hold to their sources."""
-    rows = []
-    for name in WORKLOADS:
-        network = workload_named(name)
-        rows.append([f"`{name}`", f"{network.parameters:,}", f"{network.macs:,}", network.source])
-    return table(["workload", "parameters", "MACs", "source"], rows)
-
-
-def recipes() -> str:
-    """What each recipe keeps in which format."""
-    fields = ("weight", "activation", "error", "edge", "image", "wide", "gradient", "master", "velocity")
-    rows = [
-        [f"`{recipe.name}`", *(_format_of(getattr(recipe, field)) for field in fields), recipe.source]
-        for recipe in RECIPES.values()
-    ]
-    return table(["recipe", *(f"`{field}`" for field in fields), "source"], rows) + "\n\n" + _terms(Recipe, fields)
-
-
-def _format_of(tensor: Cast | Format | None) -> str:
-    return "" if tensor is None else str(tensor.format if isinstance(tensor, Cast) else tensor)
-
-
-def causes() -> str:
-    """What cycles are spent on, with an example."""
-    texts, step = field_texts(Cycles), simulate("resnet50", PRESETS["cloud"], pass_="training", batch=32)
-    rows = [
-        [f"`{name}`", texts[name], f"{cycles:,}", f"{100 * cycles / step.cycles:.1f} %"]
-        for name, cycles in step.causes.to_dict().items()
-    ]
-    rows.append(["all", "", f"{step.cycles:,}", ""])
-    return table(["cause", "the cycles in which", "ResNet-50, training step, batch 32, `cloud`", ""], rows)
-
-
-def energies() -> str:
-    """The figures of each technology, and what they stand for."""
-    rows = []
-    for operation in dict.fromkeys(name for technology in TABLES.values() for name in technology.operations):
-        entries = [technology.operations.get(operation) for technology in TABLES.values()]
-        note = next(entry.note for entry in entries if entry)
-        rows.append([operation, *(f"{entry.picojoules:g}" if entry else "" for entry in entries), note])
-    for index, (capacity, entry) in enumerate(next(iter(TABLES.values())).sram):
-        each = [f"{technology.sram[index][1].picojoules:g}" for technology in TABLES.values()]
-        rows.append([f"SRAM of {capacity >> 10} KiB, {entry.bits} bits", *each, entry.note])
-    for kind, entry in DRAM.items():
-        rows.append([f"DRAM `{kind}`, {entry.bits} bits", *[f"{entry.picojoules:g}"] * len(TABLES), entry.note])
-    for what in ("leakage_sram", "leakage_logic"):
-        found = [getattr(technology, what) for technology in TABLES.values()]
-        unit = next(leak.unit for leak in found if leak)
-        watts = [f"{leak.watts * 1e9:.2g} nW" if leak else "not known" for leak in found]
-        rows.append([f"leakage per {unit}", *watts, "; ".join(leak.source for leak in found if leak)])
-    head = ["pJ", *(f"`{name}`" for name in TABLES), "stands for"]
-    sources = dict.fromkeys(e.source.partition(":")[0] for t in TABLES.values() for e in (*t.entries, *DRAM.values()))
-    return table(head, rows) + f"\n\nSources: {'; '.join(sources)}; of leakage as stated in its rows."
-
-
-def beside_scalesim() -> str:
-    """SCALE-Sim's ResNet-18 by its formulas and on machines of ours, the array alone."""
-    topology = read_topology(ROOT / "tests" / "sim" / "data" / "scalesim" / "Resnet18.csv")
-    rows = []
-    for preset, side in (("cloud", 32), ("cloud", 128)):
-        for dataflow in ("ws", "os", "is"):
-            machine = replace(PRESETS[preset], rows=side, columns=side, dataflow=dataflow)
-            theirs = sum(scalesim_cycles(dataflow, side, side, row.m, row.k, row.n) for row in topology)
-            ours = sum(accelerator_cycles(machine, row.m, row.k, row.n) for row in topology)
-            rows.append([f"{side} x {side}", dataflow, f"{theirs:,}", f"{ours:,}", f"{theirs / ours:.2f}"])
-    return table(["array", "dataflow", "SCALE-Sim, cycles", "ours, cycles", "ratio"], rows)
-
-
-def sweep_speed() -> str:
-    """Machines per second of a sweep."""
-    record = recorded("sweep")
-    swept = next(row for row in record["sweeps"] if row["sweep"] == "example")
-    peer = record["peer"]
-    ours = (
-        f"{swept['machines']:,} machines for ResNet-50's forward pass took {swept['s']:.0f} s on {swept['jobs']} "
-        f"processors that had other work, {swept['cpu_ms_per_machine']:.0f} ms of processor time each."
-    )
-    theirs = (
-        f"SCALE-Sim 3.0.0 took {peer['scalesim_cpu_s']:.0f} s of processor time for one machine and "
-        f"{peer['workload']}, {peer['array']}; ours {peer['quaver_cpu_s'] * 1000:.0f} ms, for another model"
-    )
-    return f"{ours} {theirs} (`{record['command']}`, {record['date'][:10]})."
-
-
-def speed() -> str:
-    """Seconds and memory of the simulator."""
-    record = recorded("simulate")
-    rows = [
-        [row["contestant"], *(str(row[key]) for key in ("wall_s", "processor_s", "peak_mib"))] for row in record["rows"]
-    ]
-    machine = record["machine"]
-    note = f"`{record['command']}`, {record['date'][:10]}; {machine['cpu']}, {machine['cores']} processors."
-    return table(["fresh process", "wall, s", "processor, s", "peak, MiB"], rows) + "\n\n" + note
-
-
-def _terms(described: type, fields: tuple[str, ...]) -> str:
-    """Fields and what they mean, in one paragraph."""
-    texts = field_texts(described)
-    return " ".join(f"`{field}`: {texts[field]}" for field in fields)
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    cells = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
-
-
-def block(language: str, text: str) -> str:
-    return f"```{language}\n{text.strip()}\n```"
-
-
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "simulate": lambda: block("text", run("simulate", "resnet18")),
@@ -455,16 +291,8 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "registers": lambda: register_table(PRESETS["edge"]),
         "fields": lambda: field_table(PRESETS["edge"]),
     },
-    "docs/simulator.md": {
-        "workloads": workloads,
-        "recipes": recipes,
-        "causes": causes,
-        "energies": energies,
-        "scalesim": beside_scalesim,
-        "space": lambda: block("toml", (ROOT / "examples" / "sweep_resnet50.toml").read_text(encoding="utf-8")),
-        "sweep": sweep_speed,
-        "speed": speed,
-    },
+    "docs/simulator.md": SIMULATOR,
+    "docs/training.md": TRAINING,
     "docs/hardware.md": {"beats": beats, "latencies": latencies, "areas": areas, "adders": sr_adders},
 }
 """The pages, and what makes each of their generated parts, by the name of its markers."""

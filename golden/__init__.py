@@ -9,6 +9,7 @@ from quaver.golden.blocks import Blocks, decode_blocks, encode_blocks
 from quaver.golden.casts import encode
 from quaver.golden.catalog import FORMATS, format_named, noune
 from quaver.golden.commands import Command, Matmul, Reseed
+from quaver.golden.fitting import fitted, misfits
 from quaver.golden.formats import Exact, Format, decode, from_float, to_float
 from quaver.golden.gemm import gemm
 from quaver.golden.lane_words import LaneWords
@@ -111,12 +112,14 @@ __all__ = [
     "encode_blocks",
     "engine",
     "exp2_fixed",
+    "fitted",
     "format_named",
     "from_float",
     "gemm",
     "issued_by",
     "log2_fixed",
     "mac",
+    "misfits",
     "multiply",
     "noune",
     "noune_bias",

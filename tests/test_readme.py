@@ -1,13 +1,13 @@
 """README: its commands work, its examples run, its generated parts and its claims are those of the code."""
 
 import doctest
-import importlib.util
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -30,11 +30,7 @@ QUICK = ("simulate", "sweep", "formats", "generate")
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pages", ROOT / "docs" / "pages.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_module("docs.pages")
 
 
 @pytest.mark.parametrize(
@@ -45,11 +41,12 @@ def script() -> ModuleType:
         ("docs/hardware.md", 4),
         ("docs/engine.md", 3),
         ("docs/simulator.md", 8),
+        ("docs/training.md", 13),
     ],
 )
 def test_generated_parts_are_current(script: ModuleType, page: str, parts: int):
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert script.rewritten(page) == text, "run python docs/pages.py"
+    assert script.rewritten(page) == text, "run python -m docs.pages"
     assert text.count("<!-- generated: ") == text.count("<!-- end: ") == len(script.PAGES[page]) == parts
 
 

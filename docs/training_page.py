@@ -1,0 +1,241 @@
+"""The generated parts of docs/training.md."""
+
+from collections.abc import Callable
+from statistics import mean
+from typing import Any
+
+from docs.page_parts import recorded, source, table
+from quaver.golden import PRESETS, RECIPES, Recipe
+from quaver.golden.fitting import PLACES, misfits, ports_at
+from quaver.golden.loss_scaling import BackOff, ConstantScale, LossScaling, RisingFloor
+from quaver.train.models import MODELS
+from quaver.train.settings import USUAL
+
+BASELINE = "fp32"
+NOTABLE = 0.5
+"""Points below the baseline from which on a recipe is to be explained."""
+
+
+def recipes() -> str:
+    """What each recipe does with which tensor."""
+    head = ["recipe", "weights", "activations", "their gradients", "edges", "sums", "results"]
+    head += ["weights' gradients", "master weights, update", "loss scale"]
+    rows = [
+        [
+            f"`{recipe.name}`",
+            *map(str, (recipe.weight, recipe.activation, recipe.error)),
+            _edges(recipe),
+            "float32 of the host" if recipe.host else recipe.sums,
+            str(recipe.wide),
+            str(recipe.gradient),
+            f"{recipe.master}, {recipe.update}",
+            _loss_scale(recipe.loss_scaling),
+        ]
+        for recipe in RECIPES.values()
+    ]
+    return table(head, rows)
+
+
+def _edges(recipe: Recipe) -> str:
+    if recipe.edge is not None:
+        return f"{' and '.join(recipe.edges)} layer {recipe.edge}"
+    return f"first input {recipe.image}" if recipe.image is not None else ""
+
+
+def _loss_scale(policy: LossScaling) -> str:
+    match policy:
+        case ConstantScale(scale=scale):
+            return f"{scale:g}"
+        case RisingFloor(floors=floors):
+            return "dynamic, at least " + ", ".join(f"{floor:g} from step {step}" for step, floor in floors)
+        case BackOff(scale=scale):
+            return f"dynamic, from {scale:g}"
+    raise TypeError(f"no words for {policy}")
+
+
+def choices() -> str:
+    """Where each recipe comes from, and what is ours in it."""
+    lines = []
+    for recipe in RECIPES.values():
+        ours = f" Ours: {recipe.choices}." if recipe.choices else ""
+        lines.append(f"- **{recipe.name}**: {recipe.source}.{ours}")
+    return "\n".join(lines)
+
+
+def machines() -> str:
+    """Formats at the array's ports, and the presets that give a layer the recipe's bits."""
+    rows = []
+    for recipe in RECIPES.values():
+        if recipe.host:
+            continue
+        cells = []
+        for place in PLACES:
+            left, right = (" ".join(fmt.name for fmt in port) for port in ports_at(recipe, place))
+            cells.append(left if left == right else f"{left}; {right}")
+        fits = [m.name for m in PRESETS.values() if not any(list(misfits(recipe, m, place)) for place in PLACES)]
+        rows.append([f"`{recipe.name}`", *cells, recipe.sums, ", ".join(fits) or "none: `--fit`"])
+    return table(["recipe", "first layer", "layers between", "last layer", "sums", "presets"], rows)
+
+
+def models() -> str:
+    """The networks, and what they learn where nothing else is asked for."""
+    rows = []
+    for name, model in MODELS.items():
+        usual = USUAL[name]
+        how = f"{usual['optimizer']}, learning rate {usual['lr']:g}, batch {usual['batch']}, {usual['epochs']} epochs"
+        rows.append([f"`{name}`", model.kind, f"`{usual['data']}`", how, f"`{model.workload}`"])
+    return table(["`--model`", "kind of data", "usual data", "usual settings", "workload of `quaver simulate`"], rows)
+
+
+# ------------------------------------------------------------------------------------------------- measured
+
+
+def _final(run: dict[str, Any]) -> float | None:
+    return None if run["diverged"] or not run["tests"] else run["tests"][-1][run["metric"]]
+
+
+def accuracies(data: str) -> dict[str, list[float | None]]:
+    """Accuracy after the last epoch of each recipe on `data`, one per seed; None of a training that diverged."""
+    found: dict[str, list[float | None]] = {}
+    for name, run in recorded("recipes")["runs"].items():
+        where, recipe, _ = name.split(" ")
+        if where == data:
+            found.setdefault(recipe, []).append(_final(run))
+    return found
+
+
+def results(data: str) -> str:
+    """Accuracy of every recipe beside its baseline."""
+    found = accuracies(data)
+    baseline = mean(value for value in found[BASELINE] if value is not None)
+    rows = []
+    for recipe in (BASELINE, *(name for name in found if name != BASELINE)):
+        values = [value for value in found[recipe] if value is not None]
+        lost = len(found[recipe]) - len(values)
+        if not values:
+            rows.append([f"`{recipe}`", "diverged", "", ""])
+            continue
+        apart = mean(values) - baseline
+        told = f"{min(values):.2f} to {max(values):.2f}" + (f", {lost} diverged" if lost else "")
+        rows.append([f"`{recipe}`", f"{mean(values):.2f}", told, "" if recipe == BASELINE else f"{apart:+.2f}"])
+    return table(["recipe", "accuracy, %", f"{len(found[BASELINE])} seeds", "to fp32, points"], rows)
+
+
+def results_source() -> str:
+    """How the accuracies were made."""
+    return source(recorded("recipes"))
+
+
+def ablation(name: str, columns: Callable[[str], tuple[str, str]], corner: str) -> str:
+    """Results of a sweep: `columns` says row and column of a run's name without its seed."""
+    record = recorded(f"ablation_{name}")
+    cells: dict[str, dict[str, list[float | None]]] = {}
+    for run_name, run in record["runs"].items():
+        row, column = columns(run_name.partition(" seed ")[0])
+        cells.setdefault(row, {}).setdefault(column, []).append(_final(run))
+    heads = list(dict.fromkeys(column for each in cells.values() for column in each))
+    rows = [[row, *(_told(each.get(column, [])) for column in heads)] for row, each in cells.items()]
+    return table([corner, *heads], rows) + "\n\n" + source(record)
+
+
+def _told(values: list[float | None]) -> str:
+    """Mean of the seeds, and the spread where there are several."""
+    if not values:
+        return ""
+    known = [value for value in values if value is not None]
+    lost = f"{len(values) - len(known)} diverged"
+    if not known:
+        return "diverged"
+    text = f"{mean(known):.2f}" + (f" ({min(known):.2f} to {max(known):.2f})" if len(known) > 1 else "")
+    return f"{text}, {lost}" if len(known) < len(values) else text
+
+
+def chunks() -> str:
+    """Accuracy by chunk and batch."""
+
+    def place(name: str) -> tuple[str, str]:
+        what, _, batch = name.rpartition(" batch ")
+        return what, f"batch {batch}"
+
+    return ablation("chunks", place, "1-6-9 sums, to nearest")
+
+
+def update() -> str:
+    """Accuracy by rounding of the update and learning rate."""
+
+    def place(name: str) -> tuple[str, str]:
+        what, _, rate = name.rpartition(" lr ")
+        return what, f"learning rate {rate}"
+
+    return ablation("update", place, "update")
+
+
+def scales() -> str:
+    """Accuracy by loss scale."""
+
+    def place(name: str) -> tuple[str, str]:
+        what, _, exponent = name.rpartition(" scale ")
+        return f"2^{exponent}", what
+
+    return ablation("scales", place, "loss scale")
+
+
+def gradients() -> str:
+    """Bits per character by format and bias."""
+
+    def place(name: str) -> tuple[str, str]:
+        what, _, bias = name.rpartition(" bias ")
+        return (what, f"bias {bias}") if what else (name, "bias 24")
+
+    return ablation("gradients", place, "gradients")
+
+
+def bits() -> str:
+    """Accuracy by random bits."""
+    return ablation("bits", lambda name: (name, "accuracy, %"), "sums")
+
+
+def post_training() -> str:
+    """Networks quantised after training."""
+    parts = []
+    for name in ("post_training_mnist", "post_training_fashion"):
+        record = recorded(name)
+        metric = record["metric"]
+        rows = [
+            [row["method"], row["variant"], f"{row['bits']:g}", f"{row[metric]:.2f}", _layers(row)]
+            for row in record["rows"]
+        ]
+        head = ["method", "variant", "bits per weight", f"{metric}, %", "bits by layer"]
+        parts.append(f"{record['model']} on {record['data']}:\n\n{table(head, rows)}\n\n{source(record)}")
+    return "\n\n".join(parts)
+
+
+def _layers(row: dict[str, Any]) -> str:
+    layers = row.get("layers", {})
+    return ", ".join(f"{name.removesuffix('.weight')} {form}" for name, form in layers.items())
+
+
+def step() -> str:
+    """Time of a training step."""
+    record = recorded("training_step")
+    rows = [[row["step"], f"{row['ms']:.1f}", f"{row['of_pytorch']:.2f}"] for row in record["rows"]]
+    ratios = [f"{name} {1 / ratio['of_best']:.1f}" for name, ratio in record["ratios"].items() if "PyTorch" in name]
+    ratios += [f"qtorch / wang2018 {r['of_best']:.1f}" for name, r in record["ratios"].items() if "qtorch" in name]
+    return table(["step", "ms", "of PyTorch"], rows) + f"\n\nTimes: {', '.join(ratios)}. {source(record)}"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "recipes": recipes,
+    "choices": choices,
+    "machines": machines,
+    "models": models,
+    "mnist": lambda: results("mnist"),
+    "fashion": lambda: results("fashion-mnist") + "\n\n" + results_source(),
+    "chunks": chunks,
+    "update": update,
+    "scales": scales,
+    "gradients": gradients,
+    "bits": bits,
+    "post": post_training,
+    "step": step,
+}
