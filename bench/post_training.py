@@ -1,8 +1,9 @@
 """Trained networks quantised after training: adaptive floating point for weights, FP8 for all operands of products.
 
 AFP (Liu et al., ICCV 2021): weights alone, products in float32; formats searched layer by layer, as in the paper, one
-for all layers, as in its code, and with all layers held to 3, 4, .. 8 bits.  PTQ (Micikevicius et al. 2022): weights and activations, products on the bit-exact engine; the format's
-own bias against scales from calibration, first and last layer exempt or not, several sums.
+for all layers, as in its code, and with all layers held to 3, 4, .. 8 bits.  PTQ (Micikevicius et al. 2022): weights
+and activations, products on the bit-exact engine; the format's own bias against scales from calibration, first and last
+layer exempt or not, several sums.
 
 Weights come from a checkpoint of `quaver train`, or, with --model and --data, from a file that `torch.save` made of the
 state dict of a network of that name.
