@@ -2,7 +2,8 @@
 
 Writes tests/sim/data/reference_counts.json, which the tests hold the built-in workloads to; nothing here knows of them.
 torchvision and Hugging Face's transformers build the networks that they have, without weights; the others are modules
-of PyTorch's, written after the publications.  Needs torch, torchvision and transformers, builds for the CPU will do:
+of PyTorch's, written after the publications: those that `quaver.train` trains, and one beside this file.  Needs torch,
+torchvision and transformers, builds for the CPU will do:
 
     pip install torch==2.14.1 torchvision==0.29.1 transformers==5.24.0
 """
@@ -22,7 +23,11 @@ import transformers
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
-from workload_modules import CifarResNet, Gnmt, LeNet, NeuMf
+from workload_modules import Gnmt
+
+from quaver.train.models_images import CifarResNet, LeNet5
+from quaver.train.models_interactions import NeuMf
+from quaver.train.models_text import CharTransformer
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "tests/sim/data/reference_counts.json"
@@ -190,18 +195,18 @@ def gpt2() -> Reference:
     )
 
 
-def cifar(blocks: int) -> Reference:
-    """A ResNet for images of 32 x 32 pixels."""
+def cifar(blocks: int, channels: int = 3, side: int = 32) -> Reference:
+    """A ResNet for small images."""
     return Reference(
-        build=lambda: CifarResNet(blocks),
-        run=lambda network: network(torch.zeros(1, 3, 32, 32)),
+        build=lambda: CifarResNet(blocks, channels=channels),
+        run=lambda network: network(torch.zeros(1, channels, side, side)),
         source="own torch module after He et al., CVPR 2016, section 4.2, shortcuts of option A",
     )
 
 
 REFERENCES = {
     "lenet5": Reference(
-        build=LeNet,
+        build=LeNet5,
         run=lambda network: network(torch.zeros(1, 1, 28, 28)),
         source="own torch module after LeCun et al., Proc. IEEE 1998, and PyTorch's tutorial Neural Networks",
     ),
@@ -211,6 +216,8 @@ REFERENCES = {
     },
     "resnet20": cifar(3),
     "resnet32": cifar(5),
+    "resnet8_mnist": cifar(1, channels=1, side=28),
+    "resnet20_mnist": cifar(3, channels=1, side=28),
     "bert_base": bert(
         12, 768, 12, (110106428, "huggingface.js, parse-safetensors.spec.ts, of the checkpoint bert-base-uncased")
     ),
@@ -224,11 +231,21 @@ REFERENCES = {
         published=(160671297, "NVIDIA's MLPerf Training GNMT, test of its distributed optimizer"),
     ),
     "ncf": Reference(
-        build=NeuMf,
-        run=lambda network: network(tokens(1)[0], tokens(1)[0]),
+        build=lambda: NeuMf(users=138493, items=26744, factors=64, perceptron=(256, 256, 128, 64)),
+        run=lambda network: network(tokens(2)),
         source="own torch module after mlcommons/training v0.5, recommendation/pytorch, MovieLens 20M",
     ),
+    "ncf_small": Reference(
+        build=lambda: NeuMf(users=943, items=1682),
+        run=lambda network: network(tokens(2)),
+        source="own torch module after He et al., WWW 2017, section 4.1, MovieLens 100K",
+    ),
     "gpt2_small": gpt2(),
+    "char_transformer": Reference(
+        build=lambda: CharTransformer(vocabulary=96),
+        run=lambda network: network(tokens(64)),
+        source="own torch module after Radford et al., OpenAI 2019, 64 of 96 characters",
+    ),
 }
 
 

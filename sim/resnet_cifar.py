@@ -1,4 +1,4 @@
-"""ResNets for CIFAR-10's 32 x 32 images, of 6 n + 2 layers with weights; names are those of torchvision's ResNets.
+"""ResNets of 6 n + 2 layers with weights, made for CIFAR-10's 3 x 32 x 32 images; names are those of torchvision's.
 
 The shortcuts have no parameters (option A): where the image is halved and the channels are doubled, every other pixel
 of every other row is added to half of the channels.
@@ -22,8 +22,19 @@ def resnet32() -> Workload:
     return _resnet("resnet32", 5)
 
 
-def _resnet(name: str, blocks: int) -> Workload:
-    chain = ImageChain(channels=3, side=32)
+def resnet8_mnist() -> Workload:
+    """One block in each stage, on images of MNIST's size: 1 x 28 x 28.  `quaver.train` trains it as `resnet8`."""
+    return _resnet("resnet8_mnist", 1, channels=1, side=28)
+
+
+def resnet20_mnist() -> Workload:
+    """Three blocks in each stage, likewise, as `resnet20`."""
+    return _resnet("resnet20_mnist", 3, channels=1, side=28)
+
+
+def _resnet(name: str, blocks: int, *, channels: int = 3, side: int = 32) -> Workload:
+    """`blocks` in each stage, on images of `channels` x `side` x `side`."""
+    chain = ImageChain(channels=channels, side=side)
     _conv(chain, "conv1", "bn1", WIDTHS[0], 1)
     chain.vector("relu", "relu")
     for stage, width in enumerate(WIDTHS):
@@ -38,7 +49,8 @@ def _resnet(name: str, blocks: int) -> Workload:
     chain.global_pool("avgpool")
     chain.linear("fc", 10)
     chain.loss()
-    return Workload(name=name, source=SOURCE, layers=tuple(chain.layers))
+    source = SOURCE if side == 32 else f"{SOURCE}, for {channels} x {side} x {side}"
+    return Workload(name=name, source=source, layers=tuple(chain.layers))
 
 
 def _conv(chain: ImageChain, conv: str, norm: str, width: int, stride: int) -> None:

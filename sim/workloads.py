@@ -5,15 +5,16 @@ from collections.abc import Callable
 from quaver.golden.errors import check_choice
 from quaver.sim.alexnet import alexnet
 from quaver.sim.bert import bert_base, bert_large
+from quaver.sim.char_transformer import char_transformer
 from quaver.sim.efficientnet import efficientnet_b0
 from quaver.sim.gnmt import gnmt
 from quaver.sim.gpt2 import gpt2_small
 from quaver.sim.lenet import lenet5
 from quaver.sim.mobilenet import mobilenet_v2
-from quaver.sim.ncf import ncf
+from quaver.sim.ncf import ncf, ncf_small
 from quaver.sim.network import Workload
 from quaver.sim.resnet import resnet18, resnet34, resnet50
-from quaver.sim.resnet_cifar import resnet20, resnet32
+from quaver.sim.resnet_cifar import resnet8_mnist, resnet20, resnet20_mnist, resnet32
 from quaver.sim.transformer import transformer_base, transformer_big
 from quaver.sim.vgg import vgg16
 
@@ -28,6 +29,8 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
         resnet50,
         resnet20,
         resnet32,
+        resnet8_mnist,
+        resnet20_mnist,
         mobilenet_v2,
         efficientnet_b0,
         bert_base,
@@ -36,7 +39,9 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
         transformer_big,
         gnmt,
         ncf,
+        ncf_small,
         gpt2_small,
+        char_transformer,
     )
 }
 """Builders of the built-in workloads, by name: nothing is built before it is asked for."""

@@ -35,7 +35,7 @@ def by_module(workload: Workload, modules: dict[str, list[int]]) -> dict[str, li
 
 def test_every_network_has_a_reference() -> None:
     assert sorted(WORKLOADS) == sorted(REFERENCES)
-    assert len(WORKLOADS) == 17
+    assert len(WORKLOADS) == 21
     assert {"torch", "torchvision", "transformers"} == set(RECORD["packages"])
 
 
@@ -76,6 +76,8 @@ KINDS_OF = {
     "resnet50": {"batch_norm": 53, "relu": 49, "add": 16, "max_pool": 1, "avg_pool": 1},
     "resnet20": {"batch_norm": 19, "relu": 19, "add": 9, "avg_pool": 1},
     "resnet32": {"batch_norm": 31, "relu": 31, "add": 15, "avg_pool": 1},
+    "resnet8_mnist": {"batch_norm": 7, "relu": 7, "add": 3, "avg_pool": 1},
+    "resnet20_mnist": {"batch_norm": 19, "relu": 19, "add": 9, "avg_pool": 1},
     "mobilenet_v2": {"batch_norm": 52, "relu6": 35, "add": 10, "avg_pool": 1, "dropout": 1},
     "efficientnet_b0": {
         "batch_norm": 49,
@@ -92,7 +94,9 @@ KINDS_OF = {
     "transformer_big": {"layer_norm": 30, "relu": 12, "softmax": 18, "scale": 19, "add": 31, "dropout": 31},
     "gnmt": {"lstm_cell": 9, "dropout": 7, "add": 5, "bias": 1, "tanh": 1, "scale": 1, "softmax": 1},
     "ncf": {"mul": 1, "relu": 3},
+    "ncf_small": {"mul": 1, "relu": 3},
     "gpt2_small": {"layer_norm": 25, "gelu": 12, "softmax": 12, "scale": 12, "add": 25, "dropout": 37},
+    "char_transformer": {"layer_norm": 5, "gelu": 2, "softmax": 2, "scale": 2, "add": 5},
 }
 """Vector layers of each kind, the losses apart, as the publications' figures and tables let one count them."""
 
@@ -126,6 +130,7 @@ def test_losses_follow_the_layers_that_they_judge(name: str) -> None:
         ("resnet50", "layer1.0.add", "add", 2 * 256 * 56**2, 256 * 56**2),
         ("resnet20", "layer1.0.add", "add", 2 * 16 * 32**2, 16 * 32**2),
         ("resnet20", "layer2.0.add", "add", (32 + 16) * 16**2, 32 * 16**2),
+        ("resnet8_mnist", "layer3.0.add", "add", (64 + 32) * 7**2, 64 * 7**2),
         ("mobilenet_v2", "features.3.add", "add", 2 * 24 * 56**2, 24 * 56**2),
         ("efficientnet_b0", "features.2.0.block.2.mul", "mul", 96 * (56**2 + 1), 96 * 56**2),
         ("efficientnet_b0", "features.2.1.stochastic_depth", "dropout", 24 * 56**2, 24 * 56**2),
@@ -142,6 +147,9 @@ def test_losses_follow_the_layers_that_they_judge(name: str) -> None:
         ("gnmt", "decoder.att_rnn.attn.add", "add", 2 * 50 * 1024, 50 * 50 * 1024),
         ("gnmt", "decoder.att_rnn.attn.softmax", "softmax", 50 * 50, 50 * 50),
         ("ncf", "mf_mul", "mul", 2 * 64, 64),
+        ("ncf_small", "mf_mul", "mul", 2 * 16, 16),
+        ("char_transformer", "blocks.1.attention.softmax", "softmax", 4 * 64**2, 4 * 64**2),
+        ("char_transformer", "blocks.0.add_1", "add", 2 * 64 * 64, 64 * 64),
     ],
 )
 def test_layers_that_are_no_modules(network: str, layer: str, kind: str, reads: int, outputs: int) -> None:
@@ -159,6 +167,7 @@ def test_layers_that_are_no_modules(network: str, layer: str, kind: str, reads: 
         ("resnet18", "maxpool", 3**2),
         ("resnet18", "avgpool", 7**2),
         ("resnet20", "avgpool", 8**2),
+        ("resnet8_mnist", "avgpool", 7**2),
         ("mobilenet_v2", "avgpool", 7**2),
         ("efficientnet_b0", "features.1.0.block.1.avgpool", 112**2),
         ("efficientnet_b0", "avgpool", 7**2),
@@ -178,6 +187,7 @@ def test_heads_of_attentions() -> None:
         "transformer_base": 8,
         "transformer_big": 16,
         "gpt2_small": 12,
+        "char_transformer": 4,
         "gnmt": 1,
     }
     counts = {

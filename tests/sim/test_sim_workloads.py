@@ -88,8 +88,9 @@ def test_mistakes_in_a_workload() -> None:
 
 
 def test_unknown_names() -> None:
-    names = "lenet5, alexnet, vgg16, resnet18, resnet34, resnet50, resnet20, resnet32, mobilenet_v2, efficientnet_b0, "
-    names += "bert_base, bert_large, transformer_base, transformer_big, gnmt, ncf, gpt2_small"
+    names = "lenet5, alexnet, vgg16, resnet18, resnet34, resnet50, resnet20, resnet32, resnet8_mnist, resnet20_mnist, "
+    names += "mobilenet_v2, efficientnet_b0, bert_base, bert_large, transformer_base, transformer_big, gnmt, ncf, "
+    names += "ncf_small, gpt2_small, char_transformer"
     with pytest.raises(ValueError, match=f"^workload must be one of {names}, not 'resnet19'$"):
         workload_named("resnet19")
     workload = Workload(name="w", layers=(conv(), conv(name="d")))
