@@ -201,7 +201,8 @@ _ALL: tuple[Recipe, ...] = (
         name="afp",
         source="Liu et al. 2021 (AFP): the fp32 baseline, whose weights are then given formats of 3 to 8 bits, layer "
         "by layer, by a search; products in float32, of the host",
-        choices="the exhaustive search over layers one by one; their code anneals, and their paper optimises by Bayes",
+        choices="the exhaustive search of the authors' code, but of each layer for itself, as in the paper, which "
+        "searches by Bayes",
         **_FLOAT32,
         post_training="afp",
     ),

@@ -29,6 +29,7 @@ from quaver.golden import (
 from quaver.golden.arithmetic import Arithmetic
 from quaver.golden.catalog import FP32
 from quaver.golden.errors import Unsuitable, check_range
+from quaver.golden.fitting import PLACES, ports_at
 from quaver.golden.recipe import Amax, Cast, Fixed
 from quaver.golden.scaling import amax_exponent
 
@@ -229,13 +230,14 @@ class Processor:
 def _check_machine(recipe: Recipe, machine: Machine) -> None:
     if recipe.host:
         raise Unsuitable(f"recipe {recipe.name} must run without a machine: its products are the host's")
-    for cast in recipe.operands().values():
-        for port, formats in (("a", machine.a_formats), ("b", machine.b_formats)):
-            if cast.operand not in formats:
-                raise Unsuitable(
-                    f"{port}_formats of {machine.name} must have {cast.operand} for recipe {recipe.name}, "
-                    f"not {', '.join(f.name for f in formats)}"
-                )
+    for place in PLACES:
+        for port, has, needs in zip("ab", (machine.a_formats, machine.b_formats), ports_at(recipe, place), strict=True):
+            for fmt in needs:
+                if fmt not in has:
+                    raise Unsuitable(
+                        f"{port}_formats of {machine.name} must have {fmt} for recipe {recipe.name}, "
+                        f"not {', '.join(f.name for f in has)}"
+                    )
 
 
 def amax_of(values: Values) -> float:
