@@ -304,7 +304,7 @@ def test_what_cannot_be_traced() -> None:
         (
             "wang2018",
             {"machine": PRESETS["tiny"]},
-            "a_formats of tiny must have e5m2_wang for recipe wang2018, not e4m3, e5m2",
+            "a_formats of tiny must have bf16 for recipe wang2018, not e4m3, e5m2",
         ),
         (
             "fp32",
