@@ -192,7 +192,8 @@ class Processor:
         """The product of (..., M, K) and (..., K, N), rounded to the recipe's wide format."""
         exponent = -(a.exponent + b.exponent)
         if self.recipe.host:
-            y = torch.matmul(torch.from_numpy(_floats(a)), torch.from_numpy(_floats(b)))  # on PyTorch's threads
+            # On PyTorch's threads; it warns of what is read-only, as a view of an image that is one patch.
+            y = torch.matmul(*(torch.from_numpy(np.require(_floats(x), requirements="W")) for x in (a, b)))
             return self._result(scaled(y.numpy(), exponent))
         arithmetic = self._arithmetic(a.format, b.format)
         m, k, n = *a.codes.shape[-2:], b.codes.shape[-1]
