@@ -20,6 +20,9 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 MachineOption = Annotated[
     str, typer.Option(metavar="PRESET|FILE.toml", help="Machine: the name of a preset, or a file that describes one.")
 ]
+FitOption = Annotated[
+    bool, typer.Option("--fit", help="Give the machine the operand formats and the sums that the recipe asks for.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app = typer.Typer(
@@ -44,6 +47,7 @@ def simulate(
     batch: Annotated[int, typer.Option(metavar="N", help="Inputs processed together, 1 to 65536.")] = 1,
     layer: Annotated[str | None, typer.Option(metavar="NAME", help="Simulate this layer alone.")] = None,
     recipe: Annotated[str, typer.Option(metavar="NAME", help="Formats of the tensors.")] = "hybrid",
+    fit: FitOption = False,
     accumulate: Annotated[
         int, typer.Option(metavar="N", help="Micro-batches whose gradients are added up before an update.")
     ] = 1,
@@ -73,7 +77,7 @@ def simulate(
 
     asked = Asked(
         workload=workload,
-        machine=_load(machine),
+        machine=_load(machine, recipe if fit else None),
         pass_=pass_,
         batch=batch,
         layer=layer,
@@ -201,6 +205,7 @@ def train(
         str | None,
         typer.Option(metavar="PRESET|FILE.toml", help="Machine whose array computes; by default the recipe's sums."),
     ] = None,
+    fit: FitOption = False,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Times that all training data are seen.")] = None,
     batch: Annotated[int | None, typer.Option(metavar="N", help="Inputs per step.")] = None,
     optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="sgd, with momentum, or adam.")] = None,
@@ -231,6 +236,8 @@ def train(
     with needing("train"):
         from quaver.cli.train import Asked, answer
         from quaver.train import Settings
+    if fit and machine is None:
+        raise UserError("fit must be left out without --machine: what it would be given is the recipe's already")
     if (recipe is None) == (resume is None):
         raise UserError("RECIPE must be given, or --resume, and not both")
     given: dict[str, Any] = {
@@ -253,7 +260,8 @@ def train(
             if value is not None:
                 raise UserError(f"{option} must be left out with resume: the training goes on with what it began with")
     else:
-        given |= {"model": model or Settings.model, "machine": None if machine is None else _load(machine)}
+        described = None if machine is None else _load(machine, recipe if fit else None)
+        given |= {"model": model or Settings.model, "machine": described}
         with checking_input():
             settings = Settings.usual(recipe, **given)
     asked = Asked(
@@ -300,11 +308,13 @@ def sweep(
     answer(asked, as_json=as_json)
 
 
-def _load(preset_or_path: str) -> "Machine":
-    from quaver.golden import Machine
+def _load(preset_or_path: str, recipe: str | None = None) -> "Machine":
+    """A machine, with what a recipe asks for where one is named."""
+    from quaver.golden import Machine, fitted, recipe_named
 
     with checking_input():
-        return Machine.load(preset_or_path)
+        machine = Machine.load(preset_or_path)
+        return machine if recipe is None else fitted(recipe_named(recipe), machine)
 
 
 def main() -> int:
