@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quaver.golden import PRESETS, Machine
+from quaver.golden import PRESETS, RECIPES, Machine
 from quaver.golden.catalog import FP16
 from quaver.golden.errors import Unsuitable
 from quaver.sim.event import Cycles
@@ -214,7 +214,7 @@ def test_micro_batches_repeat() -> None:
         ({"batch": 65537}, "batch must be an integer in 1..65536, not 65537"),
         (
             {"recipe": "fp7"},
-            "recipe must be one of hybrid, micikevicius2022, mellempudi2019, wang2018, hfp8, bf16, not 'fp7'",
+            f"recipe must be one of {', '.join(RECIPES)}, not 'fp7'",
         ),
     ],
 )
