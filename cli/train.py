@@ -100,7 +100,9 @@ def _run(asked: Asked) -> Run:
 
 
 def _data_of(settings: Settings) -> DataSet:
-    """The data; only those that are built in may want a package of ours."""
+    """The data; only those that are built in may want a package of ours, and functions may be in the current folder."""
+    if ":" in settings.data and "" not in sys.path:
+        sys.path.insert(0, "")
     with needing("train") if settings.data in DATA else nullcontext(), _files("read"):
         return load_data(settings.data)
 

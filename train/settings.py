@@ -18,7 +18,7 @@ USUAL: dict[str, dict[str, Any]] = {
     "resnet8": _IMAGES | {"lr": 0.1, "epochs": 10, "batch": 128, "weight_decay": 1e-4, "warmup": 100},
     "resnet20": _IMAGES | {"lr": 0.1, "epochs": 10, "batch": 128, "weight_decay": 1e-4, "warmup": 100},
     "transformer": {"data": "stdlib-text", "optimizer": "adam", "lr": 2e-3, "epochs": 1, "batch": 16, "warmup": 100},
-    "ncf": {"data": "stdlib-names", "optimizer": "adam", "lr": 1e-3, "epochs": 5, "batch": 256},
+    "ncf": {"data": "stdlib-names", "optimizer": "adam", "lr": 1e-3, "epochs": 10, "batch": 256},
 }
 """Settings of each model where nothing else is asked for; not the publications', whose data are other ones."""
 STEPS_MAX = 1 << 40
