@@ -169,9 +169,9 @@ def test_a_machine_brings_its_sums_and_its_seed() -> None:
             "a_formats of edge must have bf16 for recipe wang2018, not e4m3, e5m2",
         ),
         (
-            lambda: Processor(CHUNKED, machine=Machine(name="half", a_formats=(E4M3, E5M2), b_formats=(E4M3,))),
+            lambda: Processor(CHUNKED, machine=Machine(name="half", a_formats=(E4M3, E5M2), b_formats=(E5M2,))),
             Unsuitable,
-            "b_formats of half must have e5m2 for recipe chunked, not e4m3",
+            "b_formats of half must have e4m3 for recipe chunked, not e5m2",
         ),
         (
             lambda: Processor(RECIPES["s2fp8"], machine=Machine()),

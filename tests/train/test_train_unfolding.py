@@ -113,7 +113,7 @@ def test_backward_finds_every_output_that_an_input_took_part_in() -> None:
         phases = list(line.backward())
         for phase, taps, axis in phases:
             taken = list(range(kernel))[taps]
-            assert len(taken) == axis.taps > 0
+            assert len(taken) == axis.taps > 0 and axis.positions > 0
             assert axis.step == 1
             for p in range(axis.positions):
                 place = phase + p * stride
