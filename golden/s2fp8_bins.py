@@ -41,14 +41,14 @@ def codes_by_bins(
     """E5M2 codes of `power`, -Inf being the logarithm of 0; the rounding is not stochastic."""
     if alpha > ALPHA_LIMIT or abs(beta) > BETA_LIMIT:
         return encode(power(logarithms, alpha, beta), E5M2, rounding, saturate=saturate)
-    table = _codes_of_bins(rounding, saturate)
-    bins = np.asarray(logarithms * (alpha * BINS_PER_BINADE))
+    table, flat = _codes_of_bins(rounding, saturate), logarithms.ravel()
+    bins = flat * (alpha * BINS_PER_BINADE)
     bins += (beta - LOWEST) * BINS_PER_BINADE
     np.clip(bins, 0, table.size - 1, out=bins)
-    codes = np.asarray(table[bins.astype(np.intp)])
-    unknown = codes == _AT_A_THRESHOLD
-    codes[unknown] = encode(power(logarithms[unknown], alpha, beta), E5M2, rounding, saturate=saturate)
-    return codes
+    codes = table[bins.astype(np.intp)]
+    unknown = np.flatnonzero(codes == _AT_A_THRESHOLD)
+    codes[unknown] = encode(power(flat[unknown], alpha, beta), E5M2, rounding, saturate=saturate)
+    return codes.reshape(logarithms.shape)
 
 
 @lru_cache(maxsize=8)

@@ -13,11 +13,13 @@ TINY = {
     "gemm": ["--size", "32", "--rounds", "2"],
     "cast": ["--elements", "4096", "--rounds", "2"],
     "engine_choice": ["--size", "32", "--rounds", "2", "--processes", "1"],
+    "update": ["--elements", "500", "--rounds", "2"],
 }
 RIVALS = {
     "gemm": ["threadpoolctl", "torch", "qtorch", "apytypes"],
     "cast": ["ml_dtypes", "torch", "qtorch", "gfloat", "apytypes"],
     "engine_choice": ["numba"],
+    "update": ["torch", "qtorch"],
 }
 NEEDED = {"BLAS": "threadpoolctl"}
 """What a contestant cannot do without, where it is not called so itself."""
@@ -35,6 +37,7 @@ GOALS = {
         for rival in ("ml_dtypes", "torch")
     },
     "engine_choice": {},
+    "update": {},
 }
 
 
@@ -114,11 +117,12 @@ def test_the_record_says_where_it_comes_from(run):
 
 def test_results_were_compared():
     """A bench ends with an error where quaver's results are wrong; these are the counts of what it compared."""
-    gemms, casts, choice = (recorded(name) for name in TINY)
+    gemms, casts, choice, updates = (recorded(name) for name in TINY)
     assert gemms["compared_with_numpy"] == 10 * 512 * 8
     assert gemms["rivals_equal_to_definition"]["apytypes 1-6-9 RNE"] == {"outputs": 256**2, "equal": 256**2}
     assert casts["compared_with_numpy"] == 12 << 16
     assert choice["numba_equal_to_quaver"] == 2 * 512**2
+    assert updates["compared_with_numpy"] == 11 * 61_706  # two tensors of SGD, three of Adam, codes of S2FP8
     equal = casts["codes_equal_to_rivals"]
     assert len(equal) == 4
     for counts in equal.values():
@@ -140,6 +144,8 @@ def test_a_tiny_run_compares_too(run):
         }
         for counts in found["codes_equal_to_rivals"].values():
             assert max(counts["equal"], counts["equal_saturated"]) == counts["codes"] == 4096 + (1 << 16)
+    elif name == "update":
+        assert found["compared_with_numpy"] == 11 * 500
     else:
         assert found["numba_equal_to_quaver"] == (0 if found["absent"] else 2 * 32**2)
 
