@@ -153,6 +153,8 @@ class Run:
                         raise Interrupted
                     if time.monotonic() - self._saved > self.save_seconds:
                         self._save()
+                if tested["loss"] is None:
+                    raise Diverged("loss on the test data is not finite after the last step")
                 if training.recipe.post_training != "none":
                     self._record(self._quantised_record())
                 self._record(self._end_record(None))

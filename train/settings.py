@@ -22,6 +22,8 @@ USUAL: dict[str, dict[str, Any]] = {
 }
 """Settings of each model where nothing else is asked for; not the publications', whose data are other ones."""
 STEPS_MAX = 1 << 40
+RATE_MAX = 2.0**60
+"""Of learning rate and decay: their product, which PyTorch multiplies weights with, is in float32's range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +51,11 @@ class Settings:
     optimizer: str = "sgd"
     """`sgd`, with momentum, or `adam`, with decoupled decay."""
     lr: float = 0.02
-    """Learning rate at its largest, above 0."""
+    """Learning rate at its largest, above 0, at most 2^60."""
     momentum: float = 0.9
     """Of `sgd`, at least 0 and below 1."""
     weight_decay: float = 0.0
-    """At least 0."""
+    """At least 0, at most 2^60."""
     schedule: Schedule = "cosine"
     """`cosine`: the learning rate falls to 0 in half a wave (Loshchilov and Hutter 2017); or `constant`."""
     warmup: int = 0
@@ -70,6 +72,9 @@ class Settings:
         check_positive("lr", self.lr)
         check_fraction("momentum", self.momentum)
         check_not_negative("weight_decay", self.weight_decay)
+        for field in ("lr", "weight_decay"):
+            if getattr(self, field) > RATE_MAX:
+                raise ValueError(f"{field} must be at most {RATE_MAX:.0f}, not {getattr(self, field)}")
         check_choice("schedule", self.schedule, get_args(Schedule))
         check_range("warmup", self.warmup, 0, STEPS_MAX)
         check_range("seed", self.seed, 0, (1 << 32) - 1)
