@@ -25,7 +25,8 @@ def write_curves(path: Path, result: Mapping[str, Any], records: Sequence[Mappin
     tests = [record for record in records if record["event"] == "epoch"]
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    figure.suptitle(f"{result['model']} on {result['data']}, recipe {result['recipe']}", fontsize="medium")
+    title = f"{result['model']} on {result['data']}, recipe {result['recipe']}"
+    figure.suptitle(title, fontsize="medium", parse_math=False)  # a folder's name is no formula
     left.plot([r["step"] for r in steps], [r["loss"] for r in steps], label="training")
     left.plot([r["step"] for r in tests], [r["test"]["loss"] for r in tests], marker="o", markersize=3, label="test")
     left.set(xlabel="step", ylabel="loss, nats")
