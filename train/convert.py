@@ -113,12 +113,10 @@ def rounded_to_master(parameter: torch.Tensor, recipe: Recipe) -> torch.Tensor:
 
 
 def _sites(processor: Processor, found: Mapping[str, nn.Module]) -> Iterator[tuple[str, Site]]:
-    weighty: dict[str, bool] = {}
+    weighty: dict[str, bool] = {}  # attention counts as a whole: it begins and ends with weights
     for name, module in found.items():
-        if isinstance(module, nn.MultiheadAttention):
-            weighty |= {f"{name}.{part}": part not in ("scores", "context") for part in PARTS}
-        else:
-            weighty[name] = not isinstance(module, MatMul)
+        places = [f"{name}.{part}" for part in PARTS] if isinstance(module, nn.MultiheadAttention) else [name]
+        weighty |= dict.fromkeys(places, not isinstance(module, MatMul))
     ends = [place for place, has_weights in weighty.items() if has_weights]
     for place in weighty:
         casts = Casts.of(processor.recipe, first=[place] == ends[:1], last=[place] == ends[-1:])
