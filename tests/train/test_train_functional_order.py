@@ -145,15 +145,16 @@ def test_linear_maps_add_up_in_order() -> None:
 
 
 def test_products_of_activations_add_up_in_order() -> None:
+    recipe = replace(CHUNKED, weight=Cast(format=BF16))
     rng = np.random.default_rng(10)
     a, b = normal(rng, 2, 1, 9, 21).requires_grad_(), normal(rng, 3, 21, 4).requires_grad_()
-    y = matmul(a, b, site(CHUNKED))
+    y = matmul(a, b, site(recipe))
     dy = normal(rng, *y.shape)
     y.backward(dy)
-    left, right, e = (codes(t, c) for t, c in ((a, CHUNKED.activation), (b, CHUNKED.activation), (dy, CHUNKED.error)))
-    assert same_bits(y, reference(left, right, CHUNKED, CHUNKED.activation, CHUNKED.activation))
-    da = reference(e, right.swapaxes(-2, -1), CHUNKED, CHUNKED.error, CHUNKED.activation)
-    db = reference(e.swapaxes(-2, -1), left, CHUNKED, CHUNKED.error, CHUNKED.activation).swapaxes(-2, -1)
+    left, right, e = (codes(t, c) for t, c in ((a, recipe.activation), (b, recipe.activation), (dy, recipe.error)))
+    assert same_bits(y, reference(left, right, recipe, recipe.activation, recipe.activation))
+    da = reference(e, right.swapaxes(-2, -1), recipe, recipe.error, recipe.activation)
+    db = reference(e.swapaxes(-2, -1), left, recipe, recipe.error, recipe.activation).swapaxes(-2, -1)
     # What was broadcast is summed by the vector unit, as autograd does it.
     assert same_bits(a.grad, torch.from_numpy(da.astype(np.float32)).sum(1, keepdim=True))
     assert same_bits(b.grad, torch.from_numpy(db.astype(np.float32)).sum(0))
@@ -291,3 +292,34 @@ def test_casts_draw_words_in_order() -> None:
         assert same_bits(x.grad, product(e1, b1, "error", "weight"))
     assert here.processor.cast_words == law
     assert moved > 50
+
+
+@pytest.mark.parametrize("kind", ["convolution", "product"])
+def test_operands_are_cast_from_left_to_right(kind: str) -> None:
+    """Input before weights, the left one of two activations before the right one; then the error."""
+    recipe = replace(STOCHASTIC, inner=Accumulator(), outer=Accumulator(), activation=STOCHASTIC.weight)
+    here, seen, rng = site(recipe, seed=8), Record(), np.random.default_rng(14)
+    here.processor.recorder = seen
+    if kind == "product":
+        left, right = normal(rng, 2, 3, 9).requires_grad_(), normal(rng, 2, 9, 5).requires_grad_()
+        y = matmul(left, right, here)
+    else:
+        left, right = normal(rng, 2, 3, 4, 4).requires_grad_(), normal(rng, 5, 3, 1, 1).requires_grad_()
+        y = conv2d(left, right, None, here)
+    dy = normal(rng, *y.shape)
+    y.backward(dy)
+    law, want, moved = LaneWords(lanes=16, seed=8), [], 0
+    for tensor, how in ((left, recipe.activation), (right, recipe.weight), (dy, recipe.error)):
+        want.append(encode(tensor.detach().numpy(), how.format, how.rounding, words=law, saturate=True))
+        law = law.after(tensor.numel())
+        moved += int((want[-1] != codes(tensor, how)).sum())
+    a, b, error = seen[0].a.codes, seen[0].b.codes, seen[-1].a.codes
+    assert seen[-1].phase == "data_gradient"
+    if kind == "product":
+        want[2] = want[2].swapaxes(-2, -1)  # the right one's gradient is the last product
+    else:  # of one tap, so that places lie as they are
+        want = [w.transpose(0, 2, 3, 1).reshape(1, -1, w.shape[1]) for w in want]
+        want[1] = want[1].swapaxes(-2, -1)
+    for got, codes_wanted in zip((a, b, error), want, strict=True):
+        np.testing.assert_array_equal(got, codes_wanted)
+    assert moved > 20
