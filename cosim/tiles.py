@@ -1,6 +1,6 @@
 """A GEMM as the array's beats, in the order of its loop nest, and the array's sums as a matrix again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from amaranth.lib import data
@@ -11,6 +11,8 @@ from quaver.hw.streams import activation_beat, os_activation_beat, os_weight_bea
 
 Beats = NDArray[np.uint8]
 """Payloads, of shape (beats, bytes)."""
+Fields = dict[str, NDArray]
+"""Members of beats by name, each of shape (beats,) or (beats, elements)."""
 PART = 4096
 """Beats that are made at a time: enough for NumPy, little for the memory."""
 
@@ -38,13 +40,24 @@ def beats(machine: Machine, a: NDArray, b: NDArray, a_format: int = 0, b_format:
 def beats_by_part(
     machine: Machine, a: NDArray, b: NDArray, a_format: int = 0, b_format: int = 0
 ) -> Iterator[tuple[Beats, Beats]]:
-    """The same, part by part, each of about `PART` beats of a port at most."""
+    """The same, part by part, each of about `PART` beats of a port."""
     if machine.dataflow == "is":
         yield from beats_by_part(machine.exchanged, b.T, a.T, b_format, a_format)
         return
-    feed = _feed_steps if machine.dataflow == "os" else _feed_tiles
-    for rows, columns in output_tiles(machine, len(a), b.shape[1]):
-        yield from feed(machine, a[rows], b[:, columns], a_format, b_format)
+    steps = machine.dataflow == "os"
+    weights = os_weight_beat(machine) if steps else weight_beat(machine)
+    activations = os_activation_beat(machine) if steps else activation_beat(machine)
+    feed = _feed_steps if steps else _feed_tiles
+    fed = (
+        pair
+        for rows, columns in output_tiles(machine, len(a), b.shape[1])
+        for pair in feed(machine, a[rows], b[:, columns])
+    )
+    for pairs in _batches(fed):
+        yield (
+            pack(weights, **_joined([pair[0] for pair in pairs]), format=b_format),
+            pack(activations, **_joined([pair[1] for pair in pairs]), format=a_format),
+        )
 
 
 def assemble(machine: Machine, sums: Beats, m: int, k: int, n: int) -> NDArray[np.int64]:
@@ -63,43 +76,59 @@ def assemble(machine: Machine, sums: Beats, m: int, k: int, n: int) -> NDArray[n
     return y
 
 
-def _feed_tiles(
-    machine: Machine, a: NDArray, b: NDArray, a_format: int, b_format: int
-) -> Iterator[tuple[Beats, Beats]]:
+def _feed_tiles(machine: Machine, a: NDArray, b: NDArray) -> Iterator[tuple[Fields, Fields]]:
     """Weights and activations of the K tiles of an output tile of a weight-stationary array."""
     m, rows = len(a), machine.rows
     for start, stop in _parts(len(b), rows, max(m, machine.columns)):
         at = np.arange(start, stop, rows)
-        depth = np.minimum(rows, len(b) - at).repeat(machine.columns)
-        place = {
-            "start": np.tile(np.arange(m) == 0, len(at)),
-            "first": (at == 0).repeat(m),
-            "last": (at + rows >= len(b)).repeat(m),
-        }
         whole = len(at) * rows
         a_tiles = _padded(a[:, start:stop], (m, whole)).reshape(m, len(at), rows)
         b_tiles = _padded(b[start:stop], (whole, machine.columns)).reshape(len(at), rows, machine.columns)
-        codes, columns = a_tiles.swapaxes(0, 1).reshape(-1, rows), b_tiles.swapaxes(1, 2).reshape(-1, rows)
         yield (
-            pack(weight_beat(machine), codes=columns, format=b_format, depth=depth),
-            pack(activation_beat(machine), codes=codes, format=a_format, **place),
+            {
+                "codes": b_tiles.swapaxes(1, 2).reshape(-1, rows),
+                "depth": np.minimum(rows, len(b) - at).repeat(machine.columns),
+            },
+            {
+                "codes": a_tiles.swapaxes(0, 1).reshape(-1, rows),
+                "start": np.tile(np.arange(m) == 0, len(at)),
+                "first": (at == 0).repeat(m),
+                "last": (at + rows >= len(b)).repeat(m),
+            },
         )
 
 
-def _feed_steps(
-    machine: Machine, a: NDArray, b: NDArray, a_format: int, b_format: int
-) -> Iterator[tuple[Beats, Beats]]:
+def _feed_steps(machine: Machine, a: NDArray, b: NDArray) -> Iterator[tuple[Fields, Fields]]:
     """Weights and activations of the k steps of an output tile of an output-stationary array."""
     slots = _padded(a, (machine.block_rows, len(b))).reshape(machine.rows, machine.interleave, len(b))
     for start, stop in _parts(len(b), 1, machine.interleave):
-        codes = slots[..., start:stop].transpose(2, 1, 0).reshape(-1, machine.rows)
         step = np.arange(start, stop).repeat(machine.interleave)
-        place = {"rows": len(a), "first": step == 0, "last": step == len(b) - 1}
-        columns = _padded(b[start:stop], (stop - start, machine.columns))
         yield (
-            pack(os_weight_beat(machine), codes=columns, format=b_format),
-            pack(os_activation_beat(machine), codes=codes, format=a_format, **place),
+            {"codes": _padded(b[start:stop], (stop - start, machine.columns))},
+            {
+                "codes": slots[..., start:stop].transpose(2, 1, 0).reshape(-1, machine.rows),
+                "rows": np.full(len(step), len(a)),
+                "first": step == 0,
+                "last": step == len(b) - 1,
+            },
         )
+
+
+def _batches(fed: Iterable[tuple[Fields, Fields]]) -> Iterator[list[tuple[Fields, Fields]]]:
+    """Pairs of fields, as many together as make a part: to pack few beats takes almost as long as to pack many."""
+    pairs, size = [], 0
+    for weights, activations in fed:
+        pairs.append((weights, activations))
+        size += max(len(weights["codes"]), len(activations["codes"]))
+        if size >= PART:
+            yield pairs
+            pairs, size = [], 0
+    if pairs:
+        yield pairs
+
+
+def _joined(all_fields: list[Fields]) -> Fields:
+    return {name: np.concatenate([fields[name] for fields in all_fields]) for name in all_fields[0]}
 
 
 def _parts(k: int, tile: int, beats: int) -> Iterator[tuple[int, int]]:
@@ -110,7 +139,9 @@ def _parts(k: int, tile: int, beats: int) -> Iterator[tuple[int, int]]:
 
 
 def _padded(codes: NDArray, shape: tuple[int, int]) -> NDArray:
-    return np.pad(codes, [(0, full - size) for full, size in zip(shape, codes.shape, strict=True)])
+    padded = np.zeros(shape, codes.dtype)
+    padded[: len(codes), : codes.shape[1]] = codes
+    return padded
 
 
 def pack(layout: data.StructLayout, **fields: object) -> NDArray[np.uint8]:

@@ -36,7 +36,7 @@ class Codes(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A trace whose descriptions are read; its codes are read on request."""
+    """A trace whose descriptions are kept; its codes, which may be many, are read when they are needed."""
 
     folder: Path
     """Where it lies."""
@@ -47,12 +47,12 @@ class Trace:
 
     @classmethod
     def read(cls, folder: Path) -> "Trace":
-        """The trace in a folder, also one whose run was killed.
+        """The trace in a folder, also one whose run was killed; all of it is checked.
 
         Raises
         ------
         TraceError
-            If there is none, a description is wrong or a product's file is missing.
+            If there is none, a description is wrong, or a product's file is damaged.
         """
         head, index = folder / HEAD_FILE, folder / INDEX_FILE
         text, lines = _text(head), _text(index).splitlines(keepends=True)
@@ -66,8 +66,7 @@ class Trace:
         if not trace.entries:
             raise TraceError(f"{index}: must have at least one product")
         for entry in trace.entries:
-            if not (folder / entry.file).is_file():
-                raise TraceError(f"{folder / entry.file}: there is no such file")
+            trace.codes(entry)
         return trace
 
     def codes(self, entry: TraceEntry) -> Codes:
@@ -83,7 +82,8 @@ class Trace:
             with path.open("rb") as file, np.lib.npyio.NpzFile(file) as members:
                 arrays = dict(members)
         except _DAMAGES as error:
-            raise TraceError(f"{path}: cannot be read: {error}") from error
+            words = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise TraceError(f"{path}: cannot be read: {words}") from error
         for name, (fmt, shape) in entry.arrays(self.head).items():
             if not isinstance(arrays.get(name), np.ndarray):
                 raise TraceError(f"{path}: {name} is missing")

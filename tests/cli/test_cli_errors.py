@@ -76,6 +76,8 @@ def assert_refused(arguments: list[str], line: str) -> None:
         (["frobnicate"], "No such command 'frobnicate'."),
         (["verify", "--cases", "0"], "cases must be an integer in 1..1073741824, not 0"),
         (["verify", "--seed", "-1"], "seed must be an integer in 0..4294967295, not -1"),
+        (["verify", "--trace", "none"], "none/trace.json: cannot be read: No such file or directory"),
+        (["verify", "--trace", "none", "--seed", "1"], "seed must be left out with trace: nothing is random there"),
     ],
     ids=" ".join,
 )

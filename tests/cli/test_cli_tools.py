@@ -116,6 +116,7 @@ def test_interrupt(stand_in: Stand, quaver: Callable[..., tuple[int, str, str]])
     ("command", "room", "package", "extra"),
     [
         (["verify"], "quaver.cosim", "cocotb_tools", "verify"),
+        (["verify", "--trace", "t"], "quaver.cosim", "cocotb_tools", "verify"),
         (["synth", "--target", "ecp5"], "quaver.synth", "pyosys", "synth"),
     ],
 )
