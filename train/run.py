@@ -141,9 +141,9 @@ class Run:
             try:
                 while not training.done:
                     loss = training.advance()
-                    if training.step % RECORD_STEPS == 0 or training.at_epoch_end:
+                    if training.step % RECORD_STEPS == 0 or training.to_be_tested:
                         self._record(self._steps_record())
-                    if training.at_epoch_end:
+                    if training.to_be_tested:
                         tested = _finite(training.evaluate())
                         self._record(self._epoch_record(tested))
                         self._save()
@@ -207,7 +207,7 @@ class Run:
 
     def _epoch_record(self, tested: dict[str, float | None]) -> dict[str, Any]:
         training = self.training
-        epoch = training.step // training.batches.per_epoch
+        epoch = -(-training.step // training.batches.per_epoch)
         return {"event": "epoch", "epoch": epoch, "step": training.step, "test": tested, "seconds": self._lap()}
 
     def _quantised_record(self) -> dict[str, Any]:

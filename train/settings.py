@@ -46,6 +46,8 @@ class Settings:
     """Whose array computes the products; absent: the recipe's own sums."""
     epochs: int = 10
     """Times that all training data are seen, 1 to 100000."""
+    steps: int | None = None
+    """Steps after which the training ends, if that is sooner."""
     batch: int = 64
     """Inputs per step, 1 to 65536."""
     optimizer: str = "sgd"
@@ -67,6 +69,8 @@ class Settings:
         check_choice("recipe", self.recipe, RECIPES)
         check_choice("model", self.model, MODELS)
         check_range("epochs", self.epochs, 1, 100_000)
+        if self.steps is not None:
+            check_range("steps", self.steps, 1, STEPS_MAX)
         check_range("batch", self.batch, 1, 1 << 16)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_positive("lr", self.lr)

@@ -76,15 +76,17 @@ class Training:
     @property
     def steps(self) -> int:
         """Steps of the whole training."""
-        return self.settings.epochs * self.batches.per_epoch
+        steps = self.settings.epochs * self.batches.per_epoch
+        return steps if self.settings.steps is None else min(steps, self.settings.steps)
 
     @property
     def done(self) -> bool:
         return self.step >= self.steps
 
     @property
-    def at_epoch_end(self) -> bool:
-        return self.step > 0 and self.step % self.batches.per_epoch == 0
+    def to_be_tested(self) -> bool:
+        """Whether an epoch is over, or the training."""
+        return self.step > 0 and (self.done or self.step % self.batches.per_epoch == 0)
 
     def record_with(self, trace: TraceWriter) -> None:
         """Write the products of the steps to come to a trace."""

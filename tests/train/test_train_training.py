@@ -70,7 +70,7 @@ def test_resume(tmp_path: Path, recipe: str, variant: Recipe | None, given: dict
         torch.manual_seed(stopped)  # nothing depends on PyTorch's own generator
         resumed = training(recipe, variant, **given)
         resumed.restore(load_checkpoint(tmp_path / f"{stopped}.pt"))
-        assert (resumed.step, resumed.at_epoch_end, resumed.done) == (stopped, stopped == 5, False)
+        assert (resumed.step, resumed.to_be_tested, resumed.done) == (stopped, stopped == 5, False)
         assert [resumed.advance() for _ in range(stopped, 10)] == losses[stopped:]
         assert same_state(resumed.state(), whole.state()) >= 16
         assert resumed.mean_loss() == whole.state()["loss"] / 10
