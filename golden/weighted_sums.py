@@ -33,7 +33,6 @@ from quaver.golden.casts import encode
 from quaver.golden.formats import Exact, Format, all_values, checked_codes, decode, to_float
 from quaver.golden.lane_words import LaneWords, words_of
 from quaver.golden.mac import add, multiply, round_sum
-from quaver.golden.rounding import Rounding
 
 _TABLE_BITS = 16
 _FACTOR_BITS = 24
@@ -76,7 +75,8 @@ def weighted_sum(
         products = (multiply(_exact(x.factor), decode(c, x.format)) for x, c in ((a, first), (b, second)))
         return round_sum(add(*products), accumulator, words_of(words, first.shape, rounding))
     with np.errstate(invalid="ignore"):  # Inf - Inf and 0 * Inf are NaN
-        sums = _sums(_products(a), _products(b), fmt, rounding)
+        short = max(a.format.bits, b.format.bits) <= _TABLE_BITS
+        sums = _sums(_products(a), _products(b), fmt.precision + rounding.random_bits + 1, short)
     codes = encode(sums, fmt, rounding, words=words, saturate=accumulator.saturate)
     if fmt.nan_code is not None:
         negative = codes == fmt.nan_code | fmt.sign_mask
@@ -101,21 +101,28 @@ def _products(x: Weighted) -> NDArray[np.float64]:
     return values if x.factor == 1 else values * x.factor
 
 
-def _sums(a: NDArray[np.float64], b: NDArray[np.float64], fmt: Format, rounding: Rounding) -> NDArray[np.float64]:
-    """Numbers that have the codes of the exact sums (see the module)."""
+def _sums(a: NDArray[np.float64], b: NDArray[np.float64], k: int, short: bool) -> NDArray[np.float64]:
+    """Numbers that have the codes of the exact sums (see the module); sums of `short` numbers are mostly exact."""
     a, b = np.broadcast_arrays(a, b)
     sums = np.asarray(a + b)
     bits = sums.view(np.int64)
-    beyond = _FLOAT64_BITS - (fmt.precision + rounding.random_bits + 1)
-    wrong = (bits & ((1 << beyond) - 1)) == 0
+
+    def inexact() -> NDArray[np.bool_]:
+        return (sums - a != b) | (sums - b != a)
+
+    def in_f() -> NDArray[np.bool_]:
+        return (bits & ((1 << (_FLOAT64_BITS - k)) - 1)) == 0
+
+    rare, other = (inexact, in_f) if short else (in_f, inexact)
+    wrong = rare()
     if wrong.any():
-        wrong &= (sums - a != b) | (sums - b != a)
-        if wrong.any():
-            wrong &= np.isfinite(sums)
-            s, x, y = sums[wrong], a[wrong], b[wrong]
-            part = s - x
-            error = (x - (s - part)) + (y - part)
-            bits[wrong] += np.where((error < 0) == (s < 0), 1, -1)
+        wrong &= other()
+        wrong &= np.isfinite(sums)
+    if wrong.any():
+        s, x, y = sums[wrong], a[wrong], b[wrong]
+        part = s - x
+        error = (x - (s - part)) + (y - part)
+        bits[wrong] += np.where((error < 0) == (s < 0), 1, -1)
     return sums
 
 
