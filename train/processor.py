@@ -85,7 +85,7 @@ class Processor:
     """
 
     LANES = 16
-    """Lanes of the output unit, whose generators round casts."""
+    """Lanes of an output unit without a machine, whose generators round casts; a machine has one per column."""
 
     def __init__(self, recipe: Recipe, *, machine: Machine | None = None, seed: int = 0) -> None:
         check_range("seed", seed, 0, (1 << 32) - 1)
@@ -96,7 +96,7 @@ class Processor:
         self.recipe, self.machine, self.seed = recipe, machine, seed
         self.issued = Issued()
         """What the array's generators have served."""
-        self.cast_words = LaneWords(lanes=self.LANES, seed=seed)
+        self.cast_words = LaneWords(lanes=self.LANES if machine is None else machine.columns, seed=seed)
         """Where the generators of casts stand."""
         self.recorder: Recorder | None = None
         self.frozen = False

@@ -148,7 +148,7 @@ def test_a_machine_brings_its_sums_and_its_seed() -> None:
     processor = Processor(CHUNKED, machine=machine, seed=99)
     assert (processor.recipe.inner, processor.recipe.outer) == (machine.inner, machine.outer)
     assert (processor.recipe.chunk, processor.seed) == (4, 12)
-    assert processor.cast_words == LaneWords(lanes=16, seed=12)
+    assert processor.cast_words == LaneWords(lanes=4, seed=12)  # one per column
     assert processor.recipe.weight == CHUNKED.weight
     a, b = operand(np.ones((9, 20)), E4M3), operand(np.ones((20, 6)), E4M3)
     processor.multiply(a, b, place="p", phase="forward")
