@@ -17,11 +17,11 @@ from PIL import Image
 
 from quaver.cli.main import main
 from quaver.cosim.trace import Trace
-from quaver.golden import PRESETS, RECIPES
+from quaver.golden import PRESETS, RECIPES, engine
 from quaver.train import DATA, Training
 from quaver.train.checkpoint import load_checkpoint
 from quaver.train.models import MODELS
-from quaver.train.settings import USUAL
+from quaver.train.settings import USUAL, Settings
 from tests.train.few import TINY, same_state
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +154,25 @@ def test_options_are_settings(quaver: Quaver) -> None:
     assert result["machine"] is None
 
 
+def test_steps(quaver: Quaver, here: Path) -> None:
+    """What they end is tested, too; more of them than there are change nothing."""
+    status, out, _ = quaver("fp32", "--model", "tiny", "--steps", 7, "--json", "-o", "run")
+    result = json.loads(out)
+    assert (status, result["steps"], len(result["tests"])) == (0, 7, 2)
+    assert [(r["event"], r.get("epoch"), r.get("step")) for r in records(here / "run")] == [
+        *(("steps", None, 5), ("epoch", 1, 5), ("steps", None, 7), ("epoch", 2, 7), ("end", None, None)),
+    ]
+    assert records(here / "run")[2]["lr"] == Settings.usual("fp32", "tiny").lr_at(6, 7)
+    assert json.loads(quaver("fp32", "--model", "tiny", "--steps", 11, "--json")[1])["steps"] == 10
+
+
+def test_a_machine_that_is_fitted(quaver: Quaver) -> None:
+    command = ("wang2018", "--model", "tiny", "--machine", "tiny", "--epochs", 1, "--json")
+    assert quaver(*command)[0] == 2
+    status, out, _ = quaver(*command, "--fit")
+    assert (status, json.loads(out)["sums"]) == (0, RECIPES["wang2018"].sums)
+
+
 def test_table(quaver: Quaver) -> None:
     status, out, err = quaver("hybrid", "--model", "tiny", "--machine", "tiny")
     assert (status, err) == (0, "")
@@ -270,7 +289,7 @@ def test_bar_on_a_terminal_alone(quaver: Quaver, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(sys, "stderr", terminal)
         status, out, _ = quaver("fp32", "--model", "tiny", "--json")
         monkeypatch.undo()
-        seen = os.read(reader, 1 << 16).decode()
+    seen = os.read(reader, 1 << 16).decode()
     os.close(reader)
     assert status == 0
     assert "10/10" in seen
@@ -279,9 +298,17 @@ def test_bar_on_a_terminal_alone(quaver: Quaver, monkeypatch: pytest.MonkeyPatch
     assert f", accuracy {test['accuracy']:.2f}" in seen
 
 
-def test_threads_change_no_bit(quaver: Quaver, here: Path) -> None:
+def test_threads_change_no_bit(quaver: Quaver, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance, chosen = Training.advance, []
+
+    def looked_at(training: Training) -> float:
+        chosen.append(engine.start()[2])
+        return advance(training)
+
+    monkeypatch.setattr(Training, "advance", looked_at)
     for threads in (1, 2):
         assert quaver("hybrid", *FEW, "--epochs", 1, "--threads", threads, "-o", threads)[0] == 0
+    assert chosen == [1, 1, 2, 2]
     assert same_state(saved(here / "1"), saved(here / "2")) >= 20
     assert without_seconds(records(here / "1")) == without_seconds(records(here / "2"))
 
@@ -345,6 +372,8 @@ def test_a_trace_beside_another(quaver: Quaver, here: Path) -> None:
         ),
         (["hybrid", "--machine", "no.toml"], "no.toml: cannot be read: No such file or directory"),
         (["hybrid", "--model", "tiny", "--epochs", "0"], "epochs must be an integer in 1..100000, not 0"),
+        (["hybrid", "--model", "tiny", "--steps", "0"], f"steps must be an integer in 1..{1 << 40}, not 0"),
+        (["hybrid", "--fit"], "fit must be left out without --machine: what it would be given is the recipe's already"),
         (["hybrid", "--model", "tiny", "--batch", "0"], "batch must be an integer in 1..65536, not 0"),
         (["hybrid", "--model", "tiny", "--batch", "41"], "batch must be an integer in 1..40, not 41"),
         (["hybrid", "--model", "tiny", "--optimizer", "lion"], "optimizer must be one of sgd, adam, not 'lion'"),
@@ -419,7 +448,7 @@ def test_mistakes(quaver: Quaver, here: Path, arguments: list[str], line: str) -
     [
         *(("model", "lenet5"), ("data", "digits"), ("machine", "tiny"), ("epochs", "3"), ("batch", "8")),
         *(("optimizer", "sgd"), ("lr", "0.1"), ("momentum", "0.5"), ("weight_decay", "0"), ("schedule", "cosine")),
-        *(("warmup", "0"), ("seed", "0")),
+        *(("warmup", "0"), ("seed", "0"), ("steps", "5")),
     ],
 )
 def test_resume_takes_no_settings(quaver: Quaver, option: str, value: str) -> None:

@@ -72,6 +72,7 @@ def test_plain_data() -> None:
         ({"epochs": 0}, "epochs must be an integer in 1..100000, not 0"),
         ({"epochs": 100_001}, "epochs must be an integer in 1..100000, not 100001"),
         ({"epochs": 2.0}, "epochs must be an integer in 1..100000, not 2.0"),
+        ({"steps": 0}, f"steps must be an integer in 1..{1 << 40}, not 0"),
         ({"batch": 0}, "batch must be an integer in 1..65536, not 0"),
         ({"batch": 65537}, "batch must be an integer in 1..65536, not 65537"),
         ({"optimizer": "lars"}, f"optimizer must be one of {', '.join(OPTIMIZERS)}, not 'lars'"),
