@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 NATIVE = Path("golden/native")
 ENGINE = "quaver/golden/_engine.abi3.so"
-ROOMS = ("golden", "host", "hw", "sim", "synth", "cosim", "cli")
+ROOMS = ("golden", "host", "hw", "sim", "synth", "train", "cosim", "cli")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
