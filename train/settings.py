@@ -15,8 +15,8 @@ Schedule = Literal["cosine", "constant"]
 _IMAGES: dict[str, Any] = {"data": "digits", "optimizer": "sgd", "momentum": 0.9}
 USUAL: dict[str, dict[str, Any]] = {
     "lenet5": _IMAGES | {"lr": 0.02, "epochs": 10, "batch": 64},
-    "resnet8": _IMAGES | {"lr": 0.1, "epochs": 10, "batch": 128, "weight_decay": 1e-4, "warmup": 100},
-    "resnet20": _IMAGES | {"lr": 0.1, "epochs": 10, "batch": 128, "weight_decay": 1e-4, "warmup": 100},
+    "resnet8": _IMAGES | {"lr": 0.1, "epochs": 10, "batch": 128, "weight_decay": 1e-4, "warmup": 10},
+    "resnet20": _IMAGES | {"lr": 0.1, "epochs": 10, "batch": 128, "weight_decay": 1e-4, "warmup": 10},
     "transformer": {"data": "stdlib-text", "optimizer": "adam", "lr": 2e-3, "epochs": 1, "batch": 16, "warmup": 100},
     "ncf": {"data": "stdlib-names", "optimizer": "adam", "lr": 1e-3, "epochs": 10, "batch": 256},
 }

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from quaver.golden import PRESETS, RECIPES
-from quaver.train.data import DATA
+from quaver.train.batches import Batches
+from quaver.train.data import DATA, load_data
 from quaver.train.models import MODELS
 from quaver.train.optim import OPTIMIZERS
 from quaver.train.settings import USUAL, Settings
@@ -47,6 +48,16 @@ def test_usual_settings(model: str) -> None:
     assert {key: getattr(settings, key) for key in USUAL[model]} == USUAL[model]
     given = Settings.usual("fp32", model, lr=0.25, epochs=None, machine=PRESETS["edge"])
     assert given == replace(settings, recipe="fp32", lr=0.25, machine=PRESETS["edge"])
+
+
+def test_usual_warm_ups_are_short() -> None:
+    """At most a tenth of a training."""
+    data = load_data("digits")
+    models = [model for model in MODELS if USUAL[model]["data"] == "digits"]
+    assert len(models) == 3
+    for settings in (Settings.usual("fp32", model) for model in models):
+        steps = settings.epochs * Batches(data, settings.batch, seed=0, drop_last=True).per_epoch
+        assert 10 * settings.warmup <= steps
 
 
 def test_usual_settings_are_of_all_models() -> None:
