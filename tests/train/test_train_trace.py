@@ -127,6 +127,7 @@ def test_a_resumed_run_computes_steps_again(tmp_path: Path) -> None:
         record(writer, 2)
     with (folder / "index.jsonl").open("ab") as file:
         file.write((folder / "index.jsonl").read_bytes()[:50])
+    assert TraceWriter(folder, HEAD, resume_at=3).count == 6
     resumed = TraceWriter(folder, HEAD, limit=5, resume_at=2)
     assert (resumed.count, resumed.step, resumed.full) == (4, 2, False)
     record(resumed, 2, "again")
