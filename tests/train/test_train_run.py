@@ -1,6 +1,5 @@
 """Runs and their folders: killed after any step they end with the same bits, and nothing of a folder is ever lost."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +18,7 @@ from quaver.train.run import CHECKPOINT, METRICS, Interrupted, Progress, Run
 from quaver.train.settings import Settings
 from quaver.train.training import Training
 from tests.train.few import TINY, little, same_state, tiny
+from tests.train.folders import content, records_in, timeless, training_in
 
 DATA = little()
 ADAM = {"optimizer": "adam", "lr": 0.003}
@@ -52,27 +52,6 @@ def begun(folder: Path | None, recipe: str = "fp32", save_seconds: float = inf, 
 
 def resumed(folder: Path, save_seconds: float = inf) -> Run:
     return Run.resume(folder, data_of, save_seconds=save_seconds)
-
-
-def timeless(value: Any) -> Any:
-    """Records or a result, as JSON gives them back, without times."""
-    plain = json.loads(json.dumps(value, allow_nan=False))
-    if isinstance(plain, dict):
-        return {key: timeless(each) for key, each in plain.items() if key != "seconds"}
-    return [timeless(each) for each in plain] if isinstance(plain, list) else plain
-
-
-def records_in(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
-
-
-def tensors_in(folder: Path) -> dict[str, Any]:
-    """The training that a checkpoint has."""
-    return load_checkpoint(folder / CHECKPOINT)["training"]
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def message(call: Callable[[], object]) -> str:
@@ -155,7 +134,7 @@ def test_killed(tmp_path: Path, recipe: str, given: dict[str, Any], save_seconds
         assert again.training.step == (step if step in (5, 10, run.training.steps) else before)
         assert timeless(again.go()) == timeless(result)
         assert timeless(records_in(copy)) == timeless(run.records) == timeless(again.records)
-        assert same_state(tensors_in(copy), tensors_in(folder)) >= 16
+        assert same_state(training_in(copy), training_in(folder)) >= 16
         assert set(content(copy)) == {METRICS, CHECKPOINT}
 
 
@@ -174,7 +153,7 @@ def test_stopped_after_every_step(tmp_path: Path, recipe: str) -> None:
     assert not stopped.ended
     assert timeless(stopped.go()) == timeless(result)
     assert timeless(records_in(tmp_path / "stopped")) == timeless(whole.records)
-    assert same_state(tensors_in(tmp_path / "stopped"), tensors_in(tmp_path / "whole")) >= 16
+    assert same_state(training_in(tmp_path / "stopped"), training_in(tmp_path / "whole")) >= 16
 
 
 def test_an_ended_run_is_read_only(tmp_path: Path) -> None:
@@ -298,7 +277,7 @@ def test_divergence_after_a_kill(tmp_path: Path) -> None:
     assert again.training.step == 5
     assert timeless(again.go()) == timeless(result)
     assert timeless(again.records) == timeless(whole.records)
-    assert same_state(tensors_in(tmp_path / "copy"), tensors_in(tmp_path / "whole")) >= 10
+    assert same_state(training_in(tmp_path / "copy"), training_in(tmp_path / "whole")) >= 10
 
 
 def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
@@ -362,12 +341,12 @@ def test_time_between_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     clock, saved = Clock(monkeypatch), []
 
     def look(progress: Progress) -> None:
-        saved.append(tensors_in(tmp_path)["step"])
+        saved.append(training_in(tmp_path)["step"])
         clock.tick()
 
     begun(tmp_path, save_seconds=1.5).go(look)
     assert saved == [0, 0, 2, 2, 5, 5, 6, 6, 8, 10]
-    assert tensors_in(tmp_path)["step"] == 10
+    assert training_in(tmp_path)["step"] == 10
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
