@@ -291,6 +291,15 @@ def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
         assert resumed(tmp_path / recipe).go() == result
 
 
+def test_divergence_in_an_evaluation() -> None:
+    """S2FP8 takes no statistics of what is not finite."""
+    run = begun(None, "s2fp8", lr=2.0**60, weight_decay=2.0**60, batch=40, epochs=1)
+    result = run.go()
+    assert result["diverged"].startswith("a tensor to squeeze is not finite: ")
+    assert (result["tests"], result["steps"]) == ([], 1)
+    assert [record["event"] for record in run.records] == ["steps", "end"]
+
+
 def test_what_cannot_be_quantised(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise ValueError("weights of fc are too large")
