@@ -1,4 +1,4 @@
-"""Modules of PyTorch, through its exporter; needs torch, and so runs where the benches do."""
+"""Modules of PyTorch, through its exporter."""
 
 from typing import Any
 
