@@ -24,10 +24,13 @@ class Replayed(Checked):
     trace: str
     """Its folder."""
     recipe: str
+    """Name of the training method."""
     model: str
+    """Name of what was trained."""
     products: int
     """Products that were computed again; those of a group are one."""
     macs: int
+    """Multiply-accumulates of all of them."""
     cycles: int
     """Of the RTL, for all of them."""
 
@@ -41,7 +44,9 @@ class Way(NamedTuple):
     """What is done before a product, so that the generators stand where it found them."""
 
     reset: bool
+    """Whether the machine is reset."""
     zeros: list[Zeros]
+    """What its array computes then."""
 
 
 def machine_for(trace: Trace, machine: Machine | None = None) -> Machine:
@@ -55,26 +60,29 @@ def machine_for(trace: Trace, machine: Machine | None = None) -> Machine:
     machine = machine or trace.head.machine
     if machine is None:
         raise ValueError("machine must be given: the trace is of an arithmetic alone")
-    described = [(field, getattr(trace.head.arithmetic, field), getattr(machine, field), "") for field in _SUMS]
-    if trace.head.stochastic:
-        law, words = trace.head.law, ArrayWords.of(machine)
-        why = " where words are random"
-        described += [(f.name, getattr(law, f.name), getattr(words, f.name), why) for f in fields(law)]
-    for field, needed, has, why in described:
-        if needed != has:
-            raise ValueError(f"{field} of {machine.name} must be the trace's{why}, {needed}, not {has}")
-    for index, entry in enumerate(trace.entries):
-        for field, fmt in (("a_formats", entry.a_format), ("b_formats", entry.b_format)):
-            formats = getattr(machine, field)
-            if fmt not in formats:
-                names = ", ".join(f.name for f in formats)
-                raise ValueError(
-                    f"{field} of {machine.name} must have {fmt} for product {index} ({entry}), not {names}"
-                )
+    _check_sums(trace.head, machine)
+    _check_formats(trace.entries, machine)
     return machine
 
 
-_SUMS = ("inner", "outer", "chunk")
+def _check_sums(head: TraceHead, machine: Machine) -> None:
+    pairs = [(name, getattr(head.arithmetic, name), getattr(machine, name)) for name in ("inner", "outer", "chunk")]
+    if head.stochastic:
+        law = ArrayWords.of(machine)
+        pairs += [(f.name, getattr(head.law, f.name), getattr(law, f.name)) for f in fields(law)]
+    for name, needed, has in pairs:
+        if needed != has:
+            why = " where words are random" if head.stochastic else ""
+            raise ValueError(f"{name} of {machine.name} must be the trace's{why}, {needed}, not {has}")
+
+
+def _check_formats(entries: list[TraceEntry], machine: Machine) -> None:
+    for index, entry in enumerate(entries):
+        for name, fmt in (("a_formats", entry.a_format), ("b_formats", entry.b_format)):
+            formats = getattr(machine, name)
+            if fmt not in formats:
+                has = ", ".join(f.name for f in formats)
+                raise ValueError(f"{name} of {machine.name} must have {fmt} for product {index} ({entry}), not {has}")
 
 
 def ways(trace: Trace, machine: Machine) -> Iterator[Way]:

@@ -95,7 +95,10 @@ def test_requests(tmp_path: Path, quaver: Quaver, arguments: list[str], words: s
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"outer": Accumulator(format=FP32)}, "outer of stochastic must be the trace's, fp16 sr(4), not fp32 rne"),
+        (
+            {"outer": Accumulator(format=FP32)},
+            "outer of stochastic must be the trace's where words are random, fp16 sr(4), not fp32 rne",
+        ),
         ({"rows": 4}, "rows of stochastic must be the trace's where words are random, 2, not 4"),
         ({"columns": 4}, "columns of stochastic must be the trace's where words are random, 3, not 4"),
         (
