@@ -50,7 +50,11 @@ def train(experiment: Experiment) -> dict[str, Any]:
 def run_all(script: str, experiments: Iterable[Experiment], output: Path, jobs: int) -> dict[str, Any]:
     """Run those that `output` does not have yet, writing it after each; returns the record, in the order asked for."""
     asked = {experiment.name: experiment for experiment in experiments}
-    record: dict[str, Any] = started(script) | {"versions": versions("torch"), "runs": {}}
+    record: dict[str, Any] = started(script) | {
+        "versions": versions("torch"),
+        "engine": engine.kernels()[-1] if engine.available() else None,
+        "runs": {},
+    }
     if output.exists():
         before = json.loads(output.read_text(encoding="utf-8"))
         runs = before["runs"].items()

@@ -18,7 +18,7 @@ from timing import Record, note, started, tabulate, versions, write
 from timing import parser as options
 from torch import Tensor, nn
 
-from quaver.golden import HOPPER_FP8, Accumulator, Arithmetic
+from quaver.golden import HOPPER_FP8, Accumulator, Arithmetic, engine
 from quaver.golden.catalog import DLFLOAT16, E5M2
 from quaver.train.afp_search import AfpResult, apply_afp, search_afp
 from quaver.train.calibration import Calibration, calibrate
@@ -109,6 +109,7 @@ def main() -> None:
     calibration = calibrate(network, batches)
     record = started(__file__) | {
         "versions": versions("torch"),
+        "engine": engine.kernels()[-1] if engine.available() else None,
         "model": name,
         "data": data.name,
         "digest": data.digest(),

@@ -1,7 +1,6 @@
 """The generated parts of docs/training.md."""
 
 from collections.abc import Callable
-from statistics import mean
 from typing import Any
 
 from docs.page_parts import recorded, source, table
@@ -10,10 +9,6 @@ from quaver.golden.fitting import PLACES, misfits, ports_at
 from quaver.golden.loss_scaling import BackOff, ConstantScale, LossScaling, RisingFloor
 from quaver.train.models import MODELS
 from quaver.train.settings import USUAL
-
-BASELINE = "fp32"
-NOTABLE = 0.5
-"""Points below the baseline from which on a recipe is to be explained."""
 
 
 def recipes() -> str:
@@ -87,114 +82,6 @@ def models() -> str:
     return table(["`--model`", "kind of data", "usual data", "usual settings", "workload of `quaver simulate`"], rows)
 
 
-# ------------------------------------------------------------------------------------------------- measured
-
-
-def _final(run: dict[str, Any]) -> float | None:
-    return None if run["diverged"] or not run["tests"] else run["tests"][-1][run["metric"]]
-
-
-def accuracies(data: str) -> dict[str, list[float | None]]:
-    """Accuracy after the last epoch of each recipe on `data`, one per seed; None of a training that diverged."""
-    found: dict[str, list[float | None]] = {}
-    for name, run in recorded("recipes")["runs"].items():
-        where, recipe, _ = name.split(" ")
-        if where == data:
-            found.setdefault(recipe, []).append(_final(run))
-    return found
-
-
-def results(data: str) -> str:
-    """Accuracy of every recipe beside its baseline."""
-    found = accuracies(data)
-    baseline = mean(value for value in found[BASELINE] if value is not None)
-    rows = []
-    for recipe in (BASELINE, *(name for name in found if name != BASELINE)):
-        values = [value for value in found[recipe] if value is not None]
-        lost = len(found[recipe]) - len(values)
-        if not values:
-            rows.append([f"`{recipe}`", "diverged", "", ""])
-            continue
-        apart = mean(values) - baseline
-        told = f"{min(values):.2f} to {max(values):.2f}" + (f", {lost} diverged" if lost else "")
-        rows.append([f"`{recipe}`", f"{mean(values):.2f}", told, "" if recipe == BASELINE else f"{apart:+.2f}"])
-    return table(["recipe", "accuracy, %", f"{len(found[BASELINE])} seeds", "to fp32, points"], rows)
-
-
-def results_source() -> str:
-    """How the accuracies were made."""
-    return source(recorded("recipes"))
-
-
-def ablation(name: str, columns: Callable[[str], tuple[str, str]], corner: str) -> str:
-    """Results of a sweep: `columns` says row and column of a run's name without its seed."""
-    record = recorded(f"ablation_{name}")
-    cells: dict[str, dict[str, list[float | None]]] = {}
-    for run_name, run in record["runs"].items():
-        row, column = columns(run_name.partition(" seed ")[0])
-        cells.setdefault(row, {}).setdefault(column, []).append(_final(run))
-    heads = list(dict.fromkeys(column for each in cells.values() for column in each))
-    rows = [[row, *(_told(each.get(column, [])) for column in heads)] for row, each in cells.items()]
-    return table([corner, *heads], rows) + "\n\n" + source(record)
-
-
-def _told(values: list[float | None]) -> str:
-    """Mean of the seeds, and the spread where there are several."""
-    if not values:
-        return ""
-    known = [value for value in values if value is not None]
-    lost = f"{len(values) - len(known)} diverged"
-    if not known:
-        return "diverged"
-    text = f"{mean(known):.2f}" + (f" ({min(known):.2f} to {max(known):.2f})" if len(known) > 1 else "")
-    return f"{text}, {lost}" if len(known) < len(values) else text
-
-
-def chunks() -> str:
-    """Accuracy by chunk and batch."""
-
-    def place(name: str) -> tuple[str, str]:
-        what, _, batch = name.rpartition(" batch ")
-        return what, f"batch {batch}"
-
-    return ablation("chunks", place, "1-6-9 sums, to nearest")
-
-
-def update() -> str:
-    """Accuracy by rounding of the update and learning rate."""
-
-    def place(name: str) -> tuple[str, str]:
-        what, _, rate = name.rpartition(" lr ")
-        return what, f"learning rate {rate}"
-
-    return ablation("update", place, "update")
-
-
-def scales() -> str:
-    """Accuracy by loss scale."""
-
-    def place(name: str) -> tuple[str, str]:
-        what, _, exponent = name.rpartition(" scale ")
-        return f"2^{exponent}", what
-
-    return ablation("scales", place, "loss scale")
-
-
-def gradients() -> str:
-    """Bits per character by format and bias."""
-
-    def place(name: str) -> tuple[str, str]:
-        what, _, bias = name.rpartition(" bias ")
-        return (what, f"bias {bias}") if what else (name, "bias 24")
-
-    return ablation("gradients", place, "gradients")
-
-
-def bits() -> str:
-    """Accuracy by random bits."""
-    return ablation("bits", lambda name: (name, "accuracy, %"), "sums")
-
-
 def post_training() -> str:
     """Networks quantised after training."""
     parts = []
@@ -215,27 +102,10 @@ def _layers(row: dict[str, Any]) -> str:
     return ", ".join(f"{name.removesuffix('.weight')} {form}" for name, form in layers.items())
 
 
-def step() -> str:
-    """Time of a training step."""
-    record = recorded("training_step")
-    rows = [[row["step"], f"{row['ms']:.1f}", f"{row['of_pytorch']:.2f}"] for row in record["rows"]]
-    ratios = [f"{name} {1 / ratio['of_best']:.1f}" for name, ratio in record["ratios"].items() if "PyTorch" in name]
-    ratios += [f"qtorch / wang2018 {r['of_best']:.1f}" for name, r in record["ratios"].items() if "qtorch" in name]
-    return table(["step", "ms", "of PyTorch"], rows) + f"\n\nTimes: {', '.join(ratios)}. {source(record)}"
-
-
 PARTS: dict[str, Callable[[], str]] = {
     "recipes": recipes,
     "choices": choices,
     "machines": machines,
     "models": models,
-    "mnist": lambda: results("mnist"),
-    "fashion": lambda: results("fashion-mnist") + "\n\n" + results_source(),
-    "chunks": chunks,
-    "update": update,
-    "scales": scales,
-    "gradients": gradients,
-    "bits": bits,
     "post": post_training,
-    "step": step,
 }
