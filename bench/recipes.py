@@ -21,14 +21,16 @@ EPOCHS = {"mnist": 10, "fashion-mnist": 4}
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("-o", "--output", type=Path, required=True, help="the JSON file to write and to go on with")
-    options.add_argument("--data", nargs="+", choices=EPOCHS, default=list(EPOCHS))
+    options.add_argument("--data", nargs="+", default=list(EPOCHS), help="data of `quaver train`")
     options.add_argument("--recipes", nargs="+", choices=TRAINED, default=TRAINED)
     options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--epochs", type=int, help="by default 10 of MNIST's digits, 4 of Fashion-MNIST")
     options.add_argument("--jobs", type=int, default=2, help="trainings at a time (default 2)")
     asked = options.parse_args()
     experiments = [
         Experiment(
-            f"{data} {recipe} {seed}", Settings.usual(recipe, "lenet5", data=data, epochs=EPOCHS[data], seed=seed)
+            f"{data} {recipe} {seed}",
+            Settings.usual(recipe, "lenet5", data=data, epochs=asked.epochs or EPOCHS.get(data), seed=seed),
         )
         for data in asked.data
         for seed in range(asked.seeds)
