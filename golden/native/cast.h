@@ -63,7 +63,7 @@ INLINE vu wide_codes(const T *x, const uint32_t *words, const Cast &c, vi &nan_m
     }
     vq word = {};
     if (words) word = __builtin_convertvector(load<hu>(words + j), vq);
-    store(codes + j, __builtin_convertvector(encoded(rounded(v, word, c.round), (vq)v & SIGN64, c.code), hu));
+    store(codes + j, __builtin_convertvector(encoded<double>(rounded(v, word, c.round), (vq)v & SIGN64, c.code), hu));
     store(nans + j, __builtin_convertvector((vq)(v != v), hu));
   }
   nan_met |= (vi)load<vu>(nans);

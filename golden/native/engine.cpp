@@ -10,6 +10,7 @@
 #include <optional>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace quaver {
@@ -26,13 +27,10 @@ const Kernels &best_kernels() {
 
 namespace {
 
-constexpr int64_t ROWS = 8;  // that a kernel takes at a time, at most
-constexpr int64_t BLOCK_ROWS = 64;
-constexpr int64_t SHARES = 8;                         // of the rows, per thread: none waits long for the last one
-constexpr int64_t WORDS_BYTES = int64_t(1) << 19;     // of a task's row words: they are read from the cache
-constexpr int64_t OUTER_BYTES = int64_t(16) << 20;    // of a panel's words of the outer sums
-constexpr int64_t PACKED_BYTES = int64_t(256) << 20;  // of the operands B that are unpacked at a time
-constexpr int64_t SMALL = 1 << 18;                    // products, or elements, that are not worth a thread
+constexpr int64_t BLOCK_LINES = 64, BLOCK_LANES = 2048;  // of a task, at most
+constexpr int64_t BLOCK_RESULTS = 1 << 15, BLOCK_CODES = 1 << 17;  // that stay in the cache
+constexpr int64_t SHARES = 8;                            // tasks per thread: none waits long for the last one
+constexpr int64_t SMALL = 1 << 18;                       // products, or elements, that are not worth a thread
 
 // Memory on a cache line's boundary.  What was used last is kept: the system would hand out new pages one fault at a time.
 class Memory {
@@ -72,31 +70,18 @@ class Memory {
   Area area;
 };
 
-// Tasks that may be done in any order, at once.
-struct Phase {
-  int64_t tasks;
-  std::function<bool(int64_t task, void *scratch)> work;
-};
-
-// Do one phase after the other, each thread with scratch memory of its own.  True if all work is.
-bool parallel(const std::vector<Phase> &phases, int threads, int64_t scratch_bytes) {
-  struct Progress {
-    std::atomic<int64_t> next{0}, done{0};
-  };
-  std::vector<Progress> progress(phases.size());
+// Do tasks that may be done in any order, at once, each thread with scratch memory of its own.  True if all work is.
+bool parallel(int64_t tasks, const std::function<bool(int64_t task, void *scratch)> &work, int threads, int64_t scratch_bytes) {
+  std::atomic<int64_t> next{0};
   std::atomic<bool> good{true};
-  int64_t most = 1;
-  for (const Phase &phase : phases) most = std::max(most, phase.tasks);
   auto run = [&](void *scratch) {
-    for (size_t i = 0; i < phases.size(); ++i) {
-      for (int64_t task; (task = progress[i].next++) < phases[i].tasks; ++progress[i].done)
-        if (!phases[i].work(task, scratch)) good = false;
-      while (progress[i].done < phases[i].tasks) std::this_thread::yield();
-    }
+    for (int64_t task; (task = next++) < tasks;)
+      if (!work(task, scratch)) good = false;
   };
   // All memory is had before any thread starts: it is here that there may be too little.
   std::vector<std::unique_ptr<Memory>> memory;
-  for (int64_t i = 0; i < std::min<int64_t>(threads, most); ++i) memory.push_back(std::make_unique<Memory>(scratch_bytes));
+  for (int64_t i = 0; i < std::clamp<int64_t>(threads, 1, std::max<int64_t>(tasks, 1)); ++i)
+    memory.push_back(std::make_unique<Memory>(scratch_bytes));
   std::vector<std::thread> others;
   try {
     for (size_t i = 1; i < memory.size(); ++i) others.emplace_back(run, memory[i]->data());
@@ -107,30 +92,29 @@ bool parallel(const std::vector<Phase> &phases, int threads, int64_t scratch_byt
   return good;
 }
 
-struct Block {
-  int64_t first, rows;
-};
+int64_t rounded_up(int64_t count, int64_t unit) { return ceil_div(count, unit) * unit; }
 
-// Blocks of rows, none of which crosses an m_block of the law.
-std::vector<Block> row_blocks(const Gemm &g, int64_t panel, int threads) {
-  const bool law = (g.inner_bits && !g.inner_words) || (g.outer_bits && !g.outer_words);
-  int64_t size = BLOCK_ROWS;
-  if (g.inner_bits && !g.inner_words) {
-    const int64_t row_bytes = 4 * g.k * ceil_div(panel, g.law.columns);
-    size = std::clamp<int64_t>(WORDS_BYTES / std::max<int64_t>(row_bytes, 1), ROWS, BLOCK_ROWS);
-  }
-  if (g.outer_bits) {
-    const int64_t row_bytes = 4 * ceil_div(g.k, g.chunk) * panel;
-    size = std::clamp<int64_t>(OUTER_BYTES / std::max<int64_t>(row_bytes, 1), ROWS, size);
-  }
-  const int64_t share = ceil_div(g.m * g.batch, threads > 1 ? SHARES * threads : 1);
-  size = std::clamp<int64_t>(ceil_div(share, ROWS) * ROWS, ROWS, size);
-  const int64_t depth = law ? std::min(g.law.depth, g.m) : g.m;
-  std::vector<Block> blocks;
-  for (int64_t start = 0; start < g.m; start += depth)
-    for (int64_t first = start; first < std::min(start + depth, g.m); first += size)
-      blocks.push_back({first, std::min({size, start + depth - first, g.m - first})});
-  return blocks;
+// The transposed product, y^T = B^T A^T, whose sums are the same: rows of A fill the vectors then.
+Gemm swapped(Gemm g) {
+  std::swap(g.lines, g.lanes);
+  g.swapped = 1;
+  return g;
+}
+
+// With the operands in the order that leaves fewer lanes idle.
+Gemm oriented(const Gemm &g, const Kernels &kernels) {
+  if (g.makes_inner_words() && !g.turns_words()) return g;
+  const auto cost = [&](int64_t lines, int64_t lanes) { return rounded_up(lines, 2) * rounded_up(lanes, kernels.panel); };
+  return 5 * cost(g.n, g.m) < 4 * cost(g.m, g.n) ? swapped(g) : g;
+}
+
+// Spans of at most `size`, none of which crosses a multiple of `border`.
+std::vector<Span> spans(int64_t count, int64_t size, int64_t border) {
+  std::vector<Span> all;
+  for (int64_t start = 0; start < count; start += border)
+    for (int64_t first = start, end = std::min(start + border, count); first < end; first += size)
+      all.push_back({first, std::min(size, end - first)});
+  return all;
 }
 
 // Of generators whose words have `bits` bits, 0 for none.
@@ -139,47 +123,33 @@ std::optional<Jumps> jumps_of(int bits) { return bits ? std::optional<Jumps>(bit
 }  // namespace
 
 bool run(const Gemm &asked, const Kernels &kernels, int threads) {
-  Gemm g = asked;
+  Gemm g = oriented(asked, kernels);
   const std::optional<Jumps> inner = jumps_of(g.inner_words ? 0 : g.inner_bits);
   const std::optional<Jumps> outer = jumps_of(g.outer_words ? 0 : g.outer_bits);
   g.inner_jumps = inner ? &*inner : nullptr;
   g.outer_jumps = outer ? &*outer : nullptr;
   if (g.batch * g.m * g.n * g.k < SMALL) threads = 1;
-  const int64_t panels = ceil_div(g.n, kernels.panel);
-  const std::vector<Block> blocks = row_blocks(g, kernels.panel, threads);
-  const int64_t columns = g.inner == NARROW ? 1 : g.inner == ALIGNED ? 4 : 2;  // in units of four bytes
-  const int64_t packed_bytes = panels * kernels.panel * g.k * columns * 4;
-  const int64_t distinct = g.b_stride ? g.batch : 1;
-  const int64_t together = std::clamp<int64_t>(PACKED_BYTES / std::max<int64_t>(packed_bytes, 1), 1, distinct);
-  Memory packed(packed_bytes * together);
-  char *const into = static_cast<char *>(packed.data());
-
-  // Few rows: the panels are shared out too.
-  const int64_t wanted = threads > 1 ? 2 * threads : 1, have = int64_t(blocks.size()) * (g.b_stride ? together : g.batch);
-  const int64_t parts = std::clamp<int64_t>(ceil_div(wanted, std::max<int64_t>(have, 1)), 1, panels);
-  const int64_t part_panels = ceil_div(panels, parts);
-  int64_t most_rows = 1;
-  for (const Block &block : blocks) most_rows = std::max(most_rows, block.rows);
-  const int64_t scratch = kernels.scratch_bytes(g, most_rows);
-
-  std::vector<Phase> phases;
-  for (int64_t first = 0; first < distinct; first += together) {
-    const int64_t some = std::min(together, distinct - first);
-    phases.push_back({some * panels, [=, &g, &kernels](int64_t task, void *) {
-      const int64_t b = task / panels, panel = task % panels;
-      kernels.pack(g, first + b, panel, into + b * packed_bytes + panel * (packed_bytes / panels));
-      return true;
-    }});
-    const int64_t batches = g.b_stride ? some : g.batch, per_batch = int64_t(blocks.size()) * parts;
-    phases.push_back({batches * per_batch, [=, &g, &kernels, &blocks](int64_t task, void *memory) {
-      const int64_t b = task / per_batch, part = task % parts;
-      const Block &block = blocks[size_t(task % per_batch / parts)];
-      const int64_t from = part * part_panels, count = std::min(part_panels, panels - from);
-      return count <= 0 || kernels.multiply(g, first + b, block.first, block.rows, from, count,
-                                            into + (g.b_stride ? b * packed_bytes : 0), memory);
-    }});
+  const int64_t line_count = g.line_count(), lane_count = g.lane_count(), rows = kernels.rows, panel = kernels.panel;
+  int64_t some_lines = std::min(BLOCK_LINES / rows * rows, rounded_up(line_count, rows));
+  int64_t some_lanes = std::min({BLOCK_LANES, rounded_up(lane_count, panel), BLOCK_RESULTS / some_lines / panel * panel,
+                                 std::max<int64_t>(8, BLOCK_CODES / g.k / panel) * panel});
+  while (threads > 1 && (some_lines > rows || some_lanes > panel) && some_lines * some_lanes * g.k > SMALL / 4 &&
+         g.batch * ceil_div(line_count, some_lines) * ceil_div(lane_count, some_lanes) < SHARES * threads) {
+    if (some_lanes > panel && some_lanes >= some_lines) {
+      some_lanes = rounded_up(some_lanes / 2, panel);
+    } else {
+      some_lines = rounded_up(some_lines / 2, rows);
+    }
   }
-  return parallel(phases, threads, scratch);
+  const bool law = g.makes_inner_words() || g.makes_outer_words();
+  const int64_t depth = law ? std::min(g.law.depth, g.m) : g.m;
+  const std::vector<Span> lines = spans(line_count, some_lines, g.swapped ? line_count : depth);
+  const std::vector<Span> lanes = spans(lane_count, some_lanes, g.swapped ? depth : lane_count);
+  const int64_t each = int64_t(lines.size()), per_batch = each * int64_t(lanes.size());
+  const auto multiply = [&](int64_t task, void *memory) {
+    return kernels.multiply(g, task / per_batch, lines[size_t(task % each)], lanes[size_t(task % per_batch / each)], memory);
+  };
+  return parallel(g.batch * per_batch, multiply, threads, kernels.scratch_bytes(g, some_lines, some_lanes));
 }
 
 bool run(const Cast &asked, const Kernels &kernels, int threads) {
@@ -192,7 +162,7 @@ bool run(const Cast &asked, const Kernels &kernels, int threads) {
     const int64_t first = task * piece;
     return kernels.cast(c, first, std::min(piece, c.count - first), memory);
   };
-  return parallel({{ceil_div(c.count, piece), cast}}, threads, kernels.cast_scratch_bytes(c));
+  return parallel(ceil_div(c.count, piece), cast, threads, kernels.cast_scratch_bytes(c));
 }
 
 }  // namespace quaver

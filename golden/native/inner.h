@@ -1,96 +1,12 @@
-// The sums within one chunk, for a few rows of A and one panel of B.  Included once per instruction set.
-
-constexpr int ROWS = VECTOR_BYTES == 64 ? 8 : 4;  // rows of A that share a load of B, as there are registers for
-constexpr int PANEL = 2 * L;    // columns of a panel of B
-constexpr int WINDOWS = 40;     // registers of an exact sum: enough for bfloat16 products in chunks of 2^20
-
-// What one chunk needs, wherever the words come from.
-struct Chunk {
-  int64_t start, count;  // first product, and how many
-  int64_t rows;          // of A, 1 to ROWS
-  const void *a[ROWS];   // values of each row, float in the NARROW kind and double in the others
-  const void *b;         // values of the panel, PANEL per product
-  const double *a_powers[ROWS], *b_powers;  // ALIGNED
-  const uint32_t *words;           // ROWS x PANEL per product, or null
-  const uint32_t *row_words[ROWS][2];  // or per product, row and vector of the panel, to be turned by the lanes below
-  vu turns[2], masks[2];           // SHARED words: shift to the right and then flip
-};
-
-enum Words { NONE, GIVEN, SHARED };
-
-// Sums in float32.  Under rounding to nearest a sum of numbers of at most p <= 11 bits rounds to p bits as if it had not
-// been rounded to 24 before (Figueroa 1995); the other modes need the sum's first p + r bits only and run with float32
-// arithmetic that truncates.
-struct Narrow {
-  explicit Narrow(const Round &r)
-      : cut(23 - r.mantissa), keep(~0u << cut), half(cut ? 1u << (cut - 1) : 0),
-        least(r.low == CUT ? float(r.min_positive) : 0.0f), most(r.high ? float(r.max_finite) : __builtin_inff()),
-        over(float(r.over_finite)), over_inf(float(r.over_inf)) {}
-
-  int cut;
-  uint32_t keep, half;
-  float least, most, over, over_inf;
-};
-
-static int edges_of(const Round &r) {
-  if (r.low != CUT && !r.high) return 0;
-  return r.over_finite == r.over_inf || (r.over_finite != r.over_finite && r.over_inf != r.over_inf) ? 1 : 2;
-}
-
-// Whether a sum may have to become zero, or another number because it is too large; and whether that number is not the
-// one that takes the place of infinity.
-enum Edges { INSIDE, EDGED, TWO_EDGED };
-
-// `word` is at its place among the bits that are cut.
-template <int MODE, int EDGES>
-INLINE vf narrowed(vf sum, vu word, const Narrow &n) {
-  vu x = (vu)sum;
-  if (MODE == RNE) x += ((x >> n.cut) & 1) + (n.half - 1);
-  if (MODE == RHA) x += n.half;
-  if (MODE == SR) x += word;
-  x &= n.keep;  // a NaN stays one: the first bit of its payload is kept
-  if (EDGES == INSIDE) return (vf)x;
-  vf size = (vf)(x & ~SIGN32);
-  size = size < n.least ? vf{} : size;
-  vf beyond = vf{} + n.over;
-  if (EDGES == TWO_EDGED) beyond = infinite(sum) ? vf{} + n.over_inf : beyond;
-  size = size > n.most ? beyond : size;
-  return (vf)((vu)size | ((vu)sum & SIGN32));
-}
-
-template <int MODE, int WORDS, int EDGES>
-__attribute__((noinline)) static void narrow_chunk(const Chunk &chunk, const Round &r, float (*sums)[PANEL]) {
-  const Narrow n(r);
-  const int place = n.cut - r.bits;
-  const uint32_t used = MODE == SR ? ((1u << r.bits) - 1) << place : 0;
-  const float *b = static_cast<const float *>(chunk.b);
-  vf s[ROWS][2];
-  for (auto &row : s) row[0] = row[1] = (vf)(vu{} + SIGN32);
-  for (int64_t k = 0; k < chunk.count; ++k) {
-    const vf columns[2] = {load<vf>(b + k * PANEL), load<vf>(b + k * PANEL + L)};
-#pragma GCC unroll 8
-    for (int i = 0; i < ROWS; ++i) {
-      const float a = static_cast<const float *>(chunk.a[i])[k];
-#pragma GCC unroll 2
-      for (int j = 0; j < 2; ++j) {
-        vu word = {};
-        if (WORDS == GIVEN) word = load<vu>(chunk.words + (k * ROWS + i) * PANEL + j * L) << place;
-        if (WORDS == SHARED) word = ((chunk.row_words[i][j][k] >> chunk.turns[j]) & used) ^ chunk.masks[j];
-        s[i][j] = narrowed<MODE, EDGES>(s[i][j] + a * columns[j], word, n);
-      }
-    }
-  }
-  for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < 2; ++j) store(sums[i] + j * L, s[i][j]);
-}
+// The sums within one chunk in float64.  Included once per instruction set, inside its namespace.
 
 // Sums in float64, for any format and mode.
 template <int MODE>
 static void wide_chunk(const Chunk &chunk, const Round &r, double (*sums)[PANEL]) {
   constexpr int VECTORS = PANEL / D;
-  const double *b = static_cast<const double *>(chunk.b);
-  for (int64_t i = 0; i < chunk.rows; ++i) {
-    const double *a = static_cast<const double *>(chunk.a[i]);
+  const double *b = static_cast<const double *>(chunk.lanes);
+  for (int64_t i = 0; i < chunk.group; ++i) {
+    const double *a = static_cast<const double *>(chunk.lines) + i * chunk.count;
     vd s[VECTORS];
     for (auto &v : s) v = negative_zero();
     for (int64_t k = 0; k < chunk.count; ++k) {
@@ -105,20 +21,30 @@ static void wide_chunk(const Chunk &chunk, const Round &r, double (*sums)[PANEL]
   }
 }
 
+static void run_wide(const Chunk &chunk, const Round &r, double (*sums)[PANEL]) {
+  switch (r.mode) {
+    case RNE: return wide_chunk<RNE>(chunk, r, sums);
+    case RHA: return wide_chunk<RHA>(chunk, r, sums);
+    case RTZ: return wide_chunk<RTZ>(chunk, r, sums);
+    case SR: return wide_chunk<SR>(chunk, r, sums);
+    default: return wide_chunk<SR_UNBIASED>(chunk, r, sums);
+  }
+}
+
 // Exact sums: within a window of 53 bits float64 addition loses nothing.
 static void exact_chunk(const Chunk &chunk, const Gemm &g, double (*sums)[ROWS][PANEL]) {
   constexpr int VECTORS = PANEL / D;
-  const double *b = static_cast<const double *>(chunk.b);
+  const double *b = static_cast<const double *>(chunk.lanes);
   if (g.windows == 1) {
     constexpr int SOME = ROWS / 2;
-    for (int half = 0; half < ROWS; half += SOME) {
+    for (int half = 0; half < chunk.group; half += SOME) {
       vd s[SOME][VECTORS];
       for (auto &row : s)
         for (auto &v : row) v = negative_zero();
       for (int64_t k = 0; k < chunk.count; ++k)
 #pragma GCC unroll 4
         for (int i = 0; i < SOME; ++i) {
-          const double a = static_cast<const double *>(chunk.a[half + i])[k];
+          const double a = static_cast<const double *>(chunk.lines)[(half + i) * chunk.count + k];
 #pragma GCC unroll 4
           for (int j = 0; j < VECTORS; ++j) s[i][j] += a * load<vd>(b + k * PANEL + j * D);
         }
@@ -129,8 +55,8 @@ static void exact_chunk(const Chunk &chunk, const Gemm &g, double (*sums)[ROWS][
   }
   if (g.windows == 2) {
     const double border = __builtin_ldexp(1.0, g.window_base + g.window_bits);
-    for (int64_t i = 0; i < chunk.rows; ++i) {
-      const double *a = static_cast<const double *>(chunk.a[i]);
+    for (int64_t i = 0; i < chunk.group; ++i) {
+      const double *a = static_cast<const double *>(chunk.lines) + i * chunk.count;
       vd low[VECTORS], high[VECTORS];
       for (int j = 0; j < VECTORS; ++j) low[j] = high[j] = negative_zero();
       for (int64_t k = 0; k < chunk.count; ++k)
@@ -150,8 +76,8 @@ static void exact_chunk(const Chunk &chunk, const Gemm &g, double (*sums)[ROWS][
   }
   double from[WINDOWS + 1];
   for (int w = 1; w < g.windows; ++w) from[w] = __builtin_ldexp(1.0, g.window_base + w * g.window_bits);
-  for (int64_t i = 0; i < chunk.rows; ++i) {
-    const double *a = static_cast<const double *>(chunk.a[i]);
+  for (int64_t i = 0; i < chunk.group; ++i) {
+    const double *a = static_cast<const double *>(chunk.lines) + i * chunk.count;
     for (int j = 0; j < VECTORS; ++j) {
       vd s[WINDOWS];
       for (int w = 0; w < g.windows; ++w) s[w] = negative_zero();
@@ -196,7 +122,7 @@ INLINE vd add_windows(vd y, vd scale, const double (*sums)[ROWS][PANEL], int win
 
 // y plus products that are cut to a common quantum, exactly.
 static void aligned_chunk(const Chunk &chunk, const Gemm &g, double (*y)[PANEL], const double (*scale)[PANEL]) {
-  const double *b = static_cast<const double *>(chunk.b);
+  const double *b = static_cast<const double *>(chunk.lanes);
   const double two_f = double(uint64_t(1) << g.fraction_bits);
   const double emin_value = __builtin_ldexp(1.0, 1 - g.code.bias);
   const double lowest = g.code.gradual ? emin_value : 0.0;
@@ -207,13 +133,13 @@ static void aligned_chunk(const Chunk &chunk, const Gemm &g, double (*y)[PANEL],
     whole = whole > size ? whole - 1.0 : whole;
     return with_sign(whole, (vq)x & SIGN64);
   };
-  for (int64_t i = 0; i < chunk.rows; ++i) {
-    const double *a = static_cast<const double *>(chunk.a[i]);
+  for (int64_t i = 0; i < chunk.group; ++i) {
+    const double *a = static_cast<const double *>(chunk.lines) + i * chunk.count;
     for (int column = 0; column < PANEL; column += D) {
       vd sum = load<vd>(y[i] + column), factor = load<vd>(scale[i] + column);
       vd top = {};
       for (int64_t k = 0; k < chunk.count; ++k) {
-        vd power = chunk.a_powers[i][k] * load<vd>(chunk.b_powers + k * PANEL + column);
+        vd power = chunk.line_powers[i * chunk.count + k] * load<vd>(chunk.lane_powers + k * PANEL + column);
         top = power > top ? power : top;
       }
       top *= factor;

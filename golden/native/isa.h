@@ -35,7 +35,10 @@ class Arithmetic {
 
 #include "vectors.h"
 #include "rounding.h"
+#include "codes.h"
 #include "lfsr.h"
+#include "chunk.h"
+#include "narrow.h"
 #include "inner.h"
 #include "words.h"
 #include "kernels.h"
@@ -45,7 +48,9 @@ class Arithmetic {
 
 const Kernels &KERNELS() {
   static const Kernels kernels = {
-      ISA_NAME, ISA::PANEL, ISA::pack, ISA::multiply, ISA::scratch_bytes, ISA::cast, ISA::cast_scratch_bytes,
+      ISA_NAME,        ISA::PANEL, ISA::ROWS,
+      ISA::multiply,   ISA::scratch_bytes,
+      ISA::magnitudes, ISA::cast,  ISA::cast_scratch_bytes,
   };
   return kernels;
 }

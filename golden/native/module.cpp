@@ -38,6 +38,7 @@ const Kernels *kernels_named(const char *name) {
 
 #define ROUND "(iiiiiiiddddd)"
 #define CODE "(iiiiiiIIIIId)"
+#define OPERAND "(y*iLLLiiiiiiiIIIId)"
 
 template <class Call>
 PyObject *finished(const Call &call) {
@@ -60,16 +61,21 @@ PyObject *finished(const Call &call) {
   &(c).mantissa, &(c).bias, &(c).gradual, &(c).negative_zero, &(c).nan_sign, &(c).is_signed, &(c).sign_mask,        \
       &(c).nan_code, &(c).inf_code, &(c).below, &(c).below_inf, &(c).emin_value
 
+#define OPERAND_FIELDS(o)                                                                                           \
+  &(o).bytes, &(o).batch, &(o).line, &(o).step, &(o).mantissa, &(o).bias, &(o).gradual, &(o).plain,                   \
+      &(o).negative_zero, &(o).has_inf, &(o).nan_at_sign, &(o).sign_mask, &(o).magnitude_mask, &(o).least_normal,       \
+      &(o).max_code, &(o).emin_value
+
 PyObject *gemm(PyObject *, PyObject *args) {
   Gemm g = {};
-  Buffer a, b, a_values, b_values, a_powers, b_powers, c, out, a_scales, b_scales, inner_words, outer_words;
+  Buffer a, b, c, out, a_scales, b_scales, inner_words, outer_words;
   int threads;
   const char *name;
   if (!PyArg_ParseTuple(args,
-                        "si(LLLLL)(y*iL)(y*iL)(y*y*)(z*z*)z*(w*i)(ii" ROUND ROUND CODE "iiii)(iii)i(z*z*)(z*iz*i)(LLLLILLLL)",
-                        &name, &threads, &g.batch, &g.m, &g.k, &g.n, &g.chunk, &a, &g.a_bytes, &g.a_stride, &b,
-                        &g.b_bytes, &g.b_stride, &a_values, &b_values, &a_powers, &b_powers, &c, &out, &g.out_bytes,
-                        &g.inner, &g.outer_narrow, ROUND_FIELDS(g.inner_round), ROUND_FIELDS(g.outer_round), CODE_FIELDS(g.code),
+                        "si(LLLLL)" OPERAND OPERAND "z*(w*i)(ii" ROUND ROUND CODE "iiii)(iii)i(z*z*)(z*iz*i)(LLLLILLLL)",
+                        &name, &threads, &g.batch, &g.m, &g.k, &g.n, &g.chunk, &a, OPERAND_FIELDS(g.lines), &b,
+                        OPERAND_FIELDS(g.lanes), &c, &out, &g.out_bytes, &g.inner, &g.outer_narrow,
+                        ROUND_FIELDS(g.inner_round), ROUND_FIELDS(g.outer_round), CODE_FIELDS(g.code),
                         &g.inner_negative_zero, &g.inner_has_inf, &g.inner_has_nan, &g.outer_has_nan, &g.windows,
                         &g.window_bits, &g.window_base, &g.fraction_bits, &a_scales, &b_scales, &inner_words,
                         &g.inner_bits, &outer_words, &g.outer_bits, &g.law.rows, &g.law.columns, &g.law.segments,
@@ -77,12 +83,10 @@ PyObject *gemm(PyObject *, PyObject *args) {
     return nullptr;
   const Kernels *kernels = kernels_named(name);
   if (!kernels) return nullptr;
-  g.a = a.buf;
-  g.b = b.buf;
-  g.a_values = a_values.as<const double>();
-  g.b_values = b_values.as<const double>();
-  g.a_powers = a_powers.as<const double>();
-  g.b_powers = b_powers.as<const double>();
+  g.lines.codes = a.buf;
+  g.lines.size = a.len / g.lines.bytes;
+  g.lanes.codes = b.buf;
+  g.lanes.size = b.len / g.lanes.bytes;
   g.c = c.as<const double>();
   g.out = out.buf;
   g.a_scales = a_scales.as<const double>();
@@ -111,11 +115,27 @@ PyObject *cast(PyObject *, PyObject *args) {
   return finished([&] { return run(c, *kernels, threads); });
 }
 
+PyObject *magnitudes(PyObject *, PyObject *args) {
+  Buffer codes;
+  int bytes;
+  unsigned mask;
+  const char *name;
+  if (!PyArg_ParseTuple(args, "sy*iI", &name, &codes, &bytes, &mask)) return nullptr;
+  const Kernels *kernels = kernels_named(name);
+  if (!kernels) return nullptr;
+  Magnitudes found;
+  Py_BEGIN_ALLOW_THREADS;
+  found = kernels->magnitudes(codes.buf, bytes, codes.len / bytes, mask);
+  Py_END_ALLOW_THREADS;
+  return Py_BuildValue("(II)", found.least, found.largest);
+}
+
 PyObject *best(PyObject *, PyObject *) { return PyUnicode_FromString(best_kernels().name); }
 
 PyMethodDef METHODS[] = {
     {"gemm", gemm, METH_VARARGS, "Run a GEMM; False if a NaN met a format without one."},
     {"cast", cast, METH_VARARGS, "Cast floats to codes; False if a NaN met a format without one."},
+    {"magnitudes", magnitudes, METH_VARARGS, "The least magnitude of codes but zero, and the largest."},
     {"best", best, METH_NOARGS, "Name of the best kernels that this machine can run."},
     {nullptr, nullptr, 0, nullptr},
 };

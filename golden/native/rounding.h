@@ -1,4 +1,4 @@
-// Rounding and encoding.  Included once per instruction set, inside its namespace.
+// Rounding in float64.  Included once per instruction set, inside its namespace.
 
 // The word's place in a significand that is to lose `cut` bits.
 INLINE vq placed(vq word, const Round &r, int cut) {
@@ -46,29 +46,4 @@ INLINE vd rounded(vd x, vq word, const Round &r) {
     case SR: return rounded<SR>(x, word, r);
     default: return rounded<SR_UNBIASED>(x, word, r);
   }
-}
-
-// Codes of values that the format holds; `sign` is that of what was cast.
-INLINE vq encoded(vd x, vq sign, const Code &c) {
-  const int cut = 52 - c.mantissa;
-  vd size = magnitude(x);
-  vq base = vq{} + (uint64_t(1023 - c.bias) << c.mantissa);
-  vq bits = (vq)size;
-  if (c.gradual) {
-    vl small = size < c.emin_value;
-    bits = small ? (vq)(size + c.emin_value) : bits;
-    base += (vq)small & (uint64_t(1) << c.mantissa);
-  }
-  vq code = (bits >> cut) - base;
-  code = size == 0.0 ? vq{} : code;
-  vl nan = x != x;
-  code = infinite(size) ? vq{} + c.inf_code : code;
-  code = nan ? vq{} + c.nan_code : code;
-  vl negative = (vl)(sign != 0) & (c.nan_sign ? vl{} - 1 : ~nan);
-  if (!c.negative_zero) negative &= code != 0;
-  if (!c.is_signed) {
-    code = (negative & ~nan) ? (infinite(size) ? vq{} + c.below_inf : vq{} + c.below) : code;
-    return code;
-  }
-  return code | ((vq)negative & c.sign_mask);
 }

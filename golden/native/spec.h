@@ -7,7 +7,8 @@
 
 namespace quaver {
 
-enum Mode { RNE, RHA, RTZ, SR, SR_UNBIASED };
+// Of float32 sums: ODD is RNE of any addends, NATIVE what float32 arithmetic does by itself.
+enum Mode { RNE, RHA, RTZ, SR, SR_UNBIASED, ODD, NATIVE };
 enum Low { UNBOUNDED, GRADUAL, CUT };  // what happens below the smallest normal number; UNBOUNDED: nothing gets there
 enum Inner { NARROW, WIDE, EXACT, ALIGNED };  // float sums held in float32 or in float64; the other kinds
 
@@ -25,6 +26,8 @@ struct Round {
   double max_finite;
   double over_finite;  // what takes the place of a finite number beyond max_finite
   double over_inf;     // and of an infinity; NaN where the format has no Inf
+
+  bool truncates() const { return mode != RNE && mode != NATIVE; }  // float32 sums
 };
 
 // How a value that the format holds becomes a code.
@@ -48,13 +51,25 @@ struct Law {
   int64_t batch_beats, batch_sums;    // items that one GEMM issues
 };
 
+// An operand's codes and what they mean.  Its lines are the rows of A, or the columns of B.
+struct Operand {
+  const void *codes;
+  int64_t size;                 // codes there are
+  int bytes;                    // 1 or 2 per code
+  int64_t batch;                // codes from one GEMM's to the next one's; 0 where all share them
+  int64_t line, step;           // codes from one line to the next, and from one product to the next: one of them is 1
+  int mantissa, bias, gradual;
+  int plain;                    // whether there is neither an Inf nor a NaN, and the format has a -0
+  int negative_zero, has_inf, nan_at_sign;  // nan_at_sign: the code of -0 is NaN
+  uint32_t sign_mask, magnitude_mask;
+  uint32_t least_normal, max_code;  // below the former a code is subnormal, or zero
+  double emin_value;
+};
+
 struct Gemm {
   int64_t batch, m, k, n, chunk;
-  const void *a, *b;
-  int a_bytes, b_bytes;               // 1 or 2 per code
-  int64_t a_stride, b_stride;         // codes per GEMM; 0 where all share one operand
-  const double *a_values, *b_values;  // by code
-  const double *a_powers, *b_powers;  // ALIGNED: 2^exponent by code, 0 of zero
+  Operand lines, lanes;               // each line's values are spread over vectors of lanes: A and B, or, if swapped, B and A
+  int swapped;
   const double *c;                    // null for +0
   void *out;
   int out_bytes;
@@ -71,6 +86,22 @@ struct Gemm {
   int inner_bits, outer_bits;         // of a word; 0 for none
   const Jumps *inner_jumps, *outer_jumps;  // of the generators; null where no words are made
   Law law;
+
+  bool makes_inner_words() const { return inner_bits && !inner_words; }
+  bool makes_outer_words() const { return outer_bits && !outer_words; }
+  // Whether a word, put where the cut bits of a float32 sum are, twice over, is turned by one shift.
+  bool turns_words() const {
+    return makes_inner_words() && inner == NARROW && inner_round.mode == SR && inner_bits + 23 - inner_round.mantissa <= 32;
+  }
+  int64_t line_count() const { return swapped ? n : m; }
+  int64_t lane_count() const { return swapped ? m : n; }
+  int64_t line_stride() const { return swapped ? 1 : n; }  // of the results
+  int64_t lane_stride() const { return swapped ? n : 1; }
+};
+
+// Some of something that is numbered.
+struct Span {
+  int64_t first, count;
 };
 
 struct Cast {
@@ -91,15 +122,21 @@ struct Cast {
   const Jumps *jumps;
 };
 
+// Of codes; the least one is above the largest where all are zeros.
+struct Magnitudes {
+  uint32_t least, largest;
+};
+
 // The kernels of one instruction set.
 struct Kernels {
   const char *name;
-  int panel;  // columns of a panel of B
-  void (*pack)(const Gemm &, int64_t batch, int64_t panel, void *into);
-  // One block of rows, within an m_block of the law, times some panels; false if a NaN met a format without one.
-  bool (*multiply)(const Gemm &, int64_t batch, int64_t first_row, int64_t rows, int64_t first_panel, int64_t panels,
-                   const void *packed, void *scratch);
-  int64_t (*scratch_bytes)(const Gemm &, int64_t rows);
+  int panel;  // lanes that are summed side by side
+  int rows;   // and lines, at most
+  // Some lines times some lanes; what the law numbers by m lies within one m_block.  False if a NaN met a format without one.
+  bool (*multiply)(const Gemm &, int64_t batch, Span lines, Span lanes, void *scratch);
+  int64_t (*scratch_bytes)(const Gemm &, int64_t lines, int64_t lanes);
+  // The least magnitude but zero of some codes, and the largest; the mask is that of a magnitude.
+  Magnitudes (*magnitudes)(const void *codes, int bytes, int64_t count, uint32_t mask);
   bool (*cast)(const Cast &, int64_t first, int64_t count, void *scratch);
   int64_t (*cast_scratch_bytes)(const Cast &);
 };

@@ -13,6 +13,28 @@ typedef int64_t vl __attribute__((vector_size(VECTOR_BYTES)));
 typedef uint32_t hu __attribute__((vector_size(VECTOR_BYTES / 2)));
 typedef float hf __attribute__((vector_size(VECTOR_BYTES / 2)));
 
+// The two kinds of floating-point lanes.
+template <class F>
+struct Lanes;
+template <>
+struct Lanes<float> {
+  typedef vf value;
+  typedef vu bits;
+  typedef vi truth;
+  typedef uint32_t word;
+  typedef int32_t signed_word;
+  static constexpr int COUNT = L, WIDTH = 32, MANTISSA = 23, BIAS = 127;
+};
+template <>
+struct Lanes<double> {
+  typedef vd value;
+  typedef vq bits;
+  typedef vl truth;
+  typedef uint64_t word;
+  typedef int64_t signed_word;
+  static constexpr int COUNT = D, WIDTH = 64, MANTISSA = 52, BIAS = 1023;
+};
+
 #define INLINE static inline __attribute__((always_inline))
 
 template <class V, class T>
@@ -31,9 +53,10 @@ constexpr uint64_t SIGN64 = uint64_t(1) << 63;
 constexpr uint32_t SIGN32 = uint32_t(1) << 31;
 
 INLINE vd magnitude(vd x) { return (vd)((vq)x & ~SIGN64); }
+INLINE vf magnitude(vf x) { return (vf)((vu)x & ~SIGN32); }
 INLINE vd with_sign(vd magnitude, vq sign) { return (vd)((vq)magnitude | sign); }
 INLINE vl infinite(vd x) { return magnitude(x) > 1.7976931348623157e308; }
-INLINE vi infinite(vf x) { return (vf)((vu)x & ~SIGN32) > 3.402823466e38f; }
+INLINE vi infinite(vf x) { return magnitude(x) > 3.402823466e38f; }
 INLINE vd splat(double x) { return vd{} + x; }
 INLINE vd negative_zero() { return (vd)(vq{} + SIGN64); }
 

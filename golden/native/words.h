@@ -1,85 +1,176 @@
-// The words of a block of rows, made by the law of an array (array_words.py).  Included once per instruction set.
+// Words that the law of an array makes (array_words.py), for the lines and lanes of a task.  Included once per instruction
+// set, inside its namespace.
 
-// Where a block of rows lies in the loop nest.
+// Where rows of A lie in the loop nest.
 struct Place {
-  int64_t start, size;  // first row and rows of its m_block
-  int64_t first;        // the block's first row within it
+  int64_t start, size;  // first row and rows of their m_block
+  int64_t first;        // the first of them within it
 };
 
 static Place place_of(const Gemm &g, int64_t first_row) {
-  int64_t start = first_row / g.law.depth * g.law.depth;
+  const int64_t start = first_row / g.law.depth * g.law.depth;
   return {start, g.law.depth < g.m - start ? g.law.depth : g.m - start, first_row - start};
-}
-
-// Words from one row of A to the next: no power of two, or the rows would compete for the same lines of the cache.
-INLINE int64_t word_stride(const Gemm &g) { return g.k + 24; }
-
-// Words of the rows' generators: into[(tile * rows + m) * word_stride(g) + k] for tiles first_tile .. first_tile + tiles - 1.
-static void make_row_words(const Gemm &g, const Matrix &stride, int64_t batch, int64_t first_row, int64_t rows,
-                           int64_t first_tile, int64_t tiles, uint32_t *into) {
-  const Law &law = g.law;
-  const Place place = place_of(g, first_row);
-  const int64_t steps = ceil_div(g.k, law.rows), all_tiles = ceil_div(g.n, law.columns);
-  const int shift = 32 - g.inner_bits;
-  const int64_t item = law.beats + batch * law.batch_beats + place.start * all_tiles * steps +
-                       first_tile * steps * place.size + place.first;
-  for (int64_t row = 0; row < law.rows && row < g.k; row += L) {
-    vu seeds;
-    for (int lane = 0; lane < L; ++lane) seeds[lane] = seed_of(law.seed, uint32_t(row + lane));
-    vu at = jumped(*g.inner_jumps, seeds, item + 1);
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      for (int64_t step = 0; step < steps; ++step) {
-        const int64_t k = step * law.rows + row;
-        int64_t lanes = law.rows - row < g.k - k ? law.rows - row : g.k - k;
-        lanes = lanes < L ? lanes : L;
-        vu state = at;
-        for (int64_t m = 0; m < rows; ++m) {
-          uint32_t *to = into + (tile * rows + m) * word_stride(g) + k;
-          const vu word = state >> shift;
-          if (lanes == L) {
-            store(to, word);
-          } else {
-            for (int lane = 0; lane < lanes; ++lane) to[lane] = word[lane];
-          }
-          state = leap(state, g.inner_bits);
-        }
-        at = times(stride, at);
-      }
-    }
-  }
-}
-
-// Words of the outer adders of one panel's columns: into[(chunk * rows + m) * PANEL + column].
-static void make_outer_words(const Gemm &g, int64_t batch, int64_t first_row, int64_t rows,
-                             int64_t first_column, uint32_t *into) {
-  const Law &law = g.law;
-  const Place place = place_of(g, first_row);
-  const int64_t chunks = ceil_div(g.k, g.chunk), steps = ceil_div(chunks, law.segments);
-  const int64_t all_tiles = ceil_div(g.n, law.columns);
-  const int shift = 32 - g.outer_bits;
-  const int64_t base = law.sums + batch * law.batch_sums + place.start * all_tiles * steps + place.first;
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    for (int vector = 0; vector < PANEL; vector += L) {
-      const int64_t column = first_column + vector;
-      vu state;
-      for (int lane = 0; lane < L; ++lane)
-        state[lane] = seed_of(law.seed, uint32_t(0x10000 + (column + lane) % law.columns * law.segments + chunk % law.segments));
-      // Lanes of one tile are at the same item; the vector is cut where a tile ends.
-      for (int lane = 0; lane < L;) {
-        const int64_t tile = (column + lane) / law.columns;
-        const int64_t left = (tile + 1) * law.columns - column;
-        const int end = left < L ? int(left) : L;
-        const vu moved = jumped(*g.outer_jumps, state, base + (tile * steps + chunk / law.segments) * place.size + 1);
-        for (; lane < end; ++lane) state[lane] = moved[lane];
-      }
-      for (int64_t m = 0; m < rows; ++m) {
-        store(into + (chunk * rows + m) * PANEL + vector, state >> shift);
-        state = leap(state, g.outer_bits);
-      }
-    }
-  }
 }
 
 // How a column turns left and flips its row's word.
 INLINE uint32_t turn_of(int64_t column, int bits) { return uint32_t(column % bits); }
 INLINE uint32_t mask_of(int64_t column, int bits) { return (uint32_t(column) * 0x9E3779B1u) >> (32 - bits); }
+
+INLINE void store_some(uint32_t *to, vu v, int64_t count) {
+  __builtin_memcpy(to, &v, (count < L ? count : L) * sizeof(uint32_t));
+}
+
+// Words of the generators of the array's rows, chunk by chunk and then panel by panel: of the rows that are lines, for the
+// tiles of the panel's columns; or, swapped, of the rows in the panel, for the tiles of the columns that are lines.
+class RowWords {
+ public:
+  struct Areas {
+    uint32_t *base;   // each generator's state before its next product, at the first row and tile
+    uint32_t *at;     // states at the products of the chunk: of a tile's first row, or, swapped, of each tile's next row
+    uint32_t *words;  // those of the panel
+  };
+  static int64_t base_count(const Gemm &g) { return (g.law.rows < g.k ? g.law.rows : g.k) + L; }
+  static int64_t at_stride(int64_t count) { return count + L; }
+  static int64_t most_tiles(const Gemm &g, int64_t lines) { return ((g.swapped ? lines : PANEL) - 1) / g.law.columns + 2; }
+  // From one line to the next: no power of two, or they would compete for the same lines of the cache.
+  static int64_t word_stride(int64_t count) { return count + 24; }
+  static int64_t word_count(const Gemm &g, int64_t count, int64_t lines) {
+    return most_tiles(g, lines) * (g.swapped ? count * PANEL : lines * word_stride(count)) + L;
+  }
+
+  RowWords(const Gemm &g, int64_t batch, Span lines, Span lanes, const Areas &areas)
+      : g(g), areas(areas), lines(lines.count), cut(23 - g.inner_round.mantissa), turned(words_of(g) != GIVEN) {
+    if (!g.makes_inner_words()) return;
+    const Law &law = g.law;
+    const Span columns = g.swapped ? lines : lanes;
+    const Place place = place_of(g, g.swapped ? lanes.first : lines.first);
+    const int64_t steps = ceil_div(g.k, law.rows), all_tiles = ceil_div(g.n, law.columns);
+    first = columns.first / law.columns;
+    last = (columns.first + columns.count - 1) / law.columns;
+    next_step = power_of(*g.inner_jumps, place.size);
+    next_tile = power_of(*g.inner_jumps, place.size * steps);
+    const int64_t item = law.beats + batch * law.batch_beats + place.start * all_tiles * steps +
+                         first * steps * place.size + place.first;
+    for (int64_t row = 0; row < law.rows && row < g.k; row += L) {
+      vu seeds;
+      for (int lane = 0; lane < L; ++lane) seeds[lane] = seed_of(law.seed, uint32_t(row + lane));
+      store(areas.base + row, jumped(*g.inner_jumps, seeds, item + 1));
+    }
+  }
+
+  void start_chunk(int64_t start, int64_t products) {
+    count = products;
+    for (int64_t k = 0, some; k < count; k += some) {
+      const int64_t row = (start + k) % g.law.rows, left = g.law.rows - row;
+      some = left < count - k ? left : count - k;
+      for (int64_t i = 0; i < some; i += L) {
+        const vu state = load<vu>(areas.base + row + i);
+        store_some(areas.at + k + i, state, some - i);
+        store_some(areas.base + row + i, times(next_step, state), some - i);
+      }
+    }
+    at_tile = first;
+    made = {first, 0};
+    for (int64_t slot = 1; g.swapped && slot <= last - first; ++slot) {
+      __builtin_memcpy(states(slot), states(slot - 1), count * sizeof(uint32_t));
+      leap_tile(states(slot));
+    }
+  }
+
+  // Not swapped: the words of the panel's columns, by tile, line and product.
+  void make_tiles(int64_t column, int64_t used) {
+    const int64_t from = column / g.law.columns, to = (column + used - 1) / g.law.columns;
+    if (from >= made.first && to < made.first + made.count) return;
+    made = {from, to + 1 - from};
+    for (int64_t tile = from; tile <= to; ++tile) {
+      for (; at_tile < tile; ++at_tile) leap_tile(areas.at);
+      for (int64_t k = 0; k < count; k += L) {
+        vu state = load<vu>(areas.at + k);
+        for (int64_t line = 0; line < lines; ++line) {
+          store(line_words(tile * g.law.columns, line) + k, word_of(state));
+          state = leap(state, g.inner_bits);
+        }
+      }
+    }
+  }
+
+  // Swapped: the words of the next `used` rows, by tile, product and row.
+  void make_rows(int64_t used) {
+    uint32_t some[PANEL][L];
+    for (int64_t slot = 0; slot <= last - first; ++slot)
+      for (int64_t k = 0; k < count; k += L) {
+        vu state = load<vu>(states(slot) + k);
+        for (int64_t row = 0; row < used; ++row) {
+          store(some[row], word_of(state));
+          state = leap(state, g.inner_bits);
+        }
+        store(states(slot) + k, state);
+        transpose(some[0], L, areas.words + (slot * count + k) * PANEL, PANEL, used, count - k < L ? count - k : L);
+      }
+  }
+
+  // A line's words for a column, in the order of the chunk's products.
+  uint32_t *line_words(int64_t column, int64_t line) const {
+    return areas.words + ((column / g.law.columns - made.first) * lines + line) * word_stride(count);
+  }
+  // The lanes' words for a column, PANEL per product.
+  const uint32_t *lane_words(int64_t column) const {
+    return areas.words + (column / g.law.columns - first) * count * PANEL;
+  }
+
+ private:
+  const Gemm &g;
+  const Areas areas;
+  const int64_t lines;
+  const int cut;
+  const bool turned;
+  int64_t first = 0, last = 0;  // tiles of all columns
+  int64_t count = 0, at_tile = 0;
+  Span made = {};               // tiles whose words are at hand
+  Matrix next_step, next_tile;
+
+  uint32_t *states(int64_t slot) const { return areas.at + slot * at_stride(count); }
+  void leap_tile(uint32_t *at) const {
+    for (int64_t k = 0; k < count; k += L) store_some(at + k, times(next_tile, load<vu>(at + k)), count - k);
+  }
+  // Where words are turned by one shift they stand twice over, where the cut bits are.
+  vu word_of(vu state) const {
+    const vu word = state >> (32 - g.inner_bits);
+    return turned ? (word | word << g.inner_bits) << (cut - g.inner_bits) : word;
+  }
+};
+
+// The state of the adders' generators of some columns, before a chunk of a row.
+static vu adder_states(const Gemm &g, int64_t batch, int64_t chunk, int64_t column, int64_t row) {
+  const Law &law = g.law;
+  const Place place = place_of(g, row);
+  const int64_t steps = ceil_div(ceil_div(g.k, g.chunk), law.segments), all_tiles = ceil_div(g.n, law.columns);
+  const int64_t base = law.sums + batch * law.batch_sums + place.start * all_tiles * steps + place.first + 1;
+  vu state;
+  for (int lane = 0; lane < L; ++lane)
+    state[lane] =
+        seed_of(law.seed, uint32_t(0x10000 + (column + lane) % law.columns * law.segments + chunk % law.segments));
+  // Lanes of one tile are at the same item; the vector is cut where a tile ends.
+  for (int lane = 0; lane < L;) {
+    const int64_t tile = (column + lane) / law.columns, left = (tile + 1) * law.columns - column;
+    const int end = left < L ? int(left) : L;
+    const vu moved = jumped(*g.outer_jumps, state, base + (tile * steps + chunk / law.segments) * place.size);
+    for (; lane < end; ++lane) state[lane] = moved[lane];
+  }
+  return state;
+}
+
+// Words of the adders of one chunk's sums: into[line * PANEL + lane of the panel].
+static void make_outer_words(const Gemm &g, int64_t batch, int64_t chunk, Span lines, Span panel, uint32_t *into) {
+  const Span rows = g.swapped ? panel : lines, columns = g.swapped ? lines : panel;
+  uint32_t some[PANEL][L];
+  for (int64_t column = 0; column < columns.count; column += L) {
+    vu state = adder_states(g, batch, chunk, columns.first + column, rows.first);
+    for (int64_t row = 0; row < rows.count; ++row) {
+      store(g.swapped ? some[row] : into + row * PANEL + column, state >> (32 - g.outer_bits));
+      state = leap(state, g.outer_bits);
+    }
+    const int64_t left = columns.count - column;
+    if (g.swapped) transpose(some[0], L, into + column * PANEL, PANEL, rows.count, left < L ? left : L);
+  }
+}
