@@ -3,11 +3,11 @@
 #include "engine.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -27,7 +27,7 @@ const Kernels &best_kernels() {
 
 namespace {
 
-constexpr int64_t BLOCK_LINES = 64, BLOCK_LANES = 2048;  // of a task, at most
+constexpr int64_t BLOCK_LANES = 2048;                    // of a task, at most
 constexpr int64_t BLOCK_RESULTS = 1 << 15, BLOCK_CODES = 1 << 17;  // that stay in the cache
 constexpr int64_t SHARES = 8;                            // tasks per thread: none waits long for the last one
 constexpr int64_t SMALL = 1 << 18;                       // products, or elements, that are not worth a thread
@@ -117,28 +117,36 @@ std::vector<Span> spans(int64_t count, int64_t size, int64_t border) {
   return all;
 }
 
-// Of generators whose words have `bits` bits, 0 for none.
-std::optional<Jumps> jumps_of(int bits) { return bits ? std::optional<Jumps>(bits) : std::nullopt; }
+// Of generators whose words have `bits` bits, made once; null for none.
+const Jumps *jumps_of(int bits) {
+  static std::array<std::once_flag, 33> made;
+  static std::array<std::unique_ptr<const Jumps>, 33> jumps;
+  if (!bits) return nullptr;
+  std::call_once(made[size_t(bits)], [bits] { jumps[size_t(bits)] = std::make_unique<const Jumps>(bits); });
+  return jumps[size_t(bits)].get();
+}
 
 }  // namespace
 
 bool run(const Gemm &asked, const Kernels &kernels, int threads) {
   Gemm g = oriented(asked, kernels);
-  const std::optional<Jumps> inner = jumps_of(g.inner_words ? 0 : g.inner_bits);
-  const std::optional<Jumps> outer = jumps_of(g.outer_words ? 0 : g.outer_bits);
-  g.inner_jumps = inner ? &*inner : nullptr;
-  g.outer_jumps = outer ? &*outer : nullptr;
+  g.inner_jumps = jumps_of(g.inner_words ? 0 : g.inner_bits);
+  g.outer_jumps = jumps_of(g.outer_words ? 0 : g.outer_bits);
   if (g.batch * g.m * g.n * g.k < SMALL) threads = 1;
   const int64_t line_count = g.line_count(), lane_count = g.lane_count(), rows = kernels.rows, panel = kernels.panel;
-  int64_t some_lines = std::min(BLOCK_LINES / rows * rows, rounded_up(line_count, rows));
+  int64_t some_lines = std::min(MOST_LINES / rows * rows, rounded_up(line_count, rows));
   int64_t some_lanes = std::min({BLOCK_LANES, rounded_up(lane_count, panel), BLOCK_RESULTS / some_lines / panel * panel,
                                  std::max<int64_t>(8, BLOCK_CODES / g.k / panel) * panel});
-  while (threads > 1 && (some_lines > rows || some_lanes > panel) && some_lines * some_lanes * g.k > SMALL / 4 &&
-         g.batch * ceil_div(line_count, some_lines) * ceil_div(lane_count, some_lanes) < SHARES * threads) {
+  const auto tasks = [&] { return g.batch * ceil_div(line_count, some_lines) * ceil_div(lane_count, some_lanes); };
+  while (threads > 1 && tasks() < SHARES * threads && some_lines * some_lanes * g.k > SMALL / 4) {
     if (some_lanes > panel && some_lanes >= some_lines) {
       some_lanes = rounded_up(some_lanes / 2, panel);
-    } else {
+    } else if (some_lines > rows) {
       some_lines = rounded_up(some_lines / 2, rows);
+    } else if (some_lines > 2 && tasks() < threads) {
+      some_lines = rounded_up(some_lines / 2, 2);
+    } else {
+      break;
     }
   }
   const bool law = g.makes_inner_words() || g.makes_outer_words();
@@ -154,8 +162,7 @@ bool run(const Gemm &asked, const Kernels &kernels, int threads) {
 
 bool run(const Cast &asked, const Kernels &kernels, int threads) {
   Cast c = asked;
-  const std::optional<Jumps> jumps = jumps_of(c.seeds ? c.word_bits : 0);
-  c.jumps = jumps ? &*jumps : nullptr;
+  c.jumps = jumps_of(c.seeds ? c.word_bits : 0);
   // Each thread gets a few pieces, of whole rows of lanes.
   const int64_t piece = ceil_div(std::max(ceil_div(c.count, 4 * threads), SMALL), c.lanes) * c.lanes;
   const auto cast = [&](int64_t task, void *memory) {

@@ -1,4 +1,4 @@
-// The matrices of many leaps, made once per call.
+// The matrices of many leaps.
 
 #include "jumps.h"
 

@@ -72,7 +72,7 @@ class Task {
   Task(const Gemm &g, int64_t batch, Span lines, Span lanes, void *scratch)
       : g(g), batch(batch), lines(lines), lanes(lanes),
         areas(g, lines.count, lanes.count, Scratch{reinterpret_cast<uintptr_t>(scratch)}), kind(words_of(g)),
-        words(g, batch, lines, lanes, areas.words), cut(23 - g.inner_round.mantissa),
+        words(g, batch, lines, lanes, areas.words), outer_words(g, batch, lines, lanes), cut(23 - g.inner_round.mantissa),
         edges(edges_of(g.inner_round, g.inner_negative_zero)) {}
 
   bool run() {
@@ -114,6 +114,7 @@ class Task {
   const Areas areas;
   const Words kind;
   RowWords words;
+  OuterWords outer_words;
   const int cut, edges;
   Chunk chunk = {};
   Span panel = {};  // its lanes
@@ -159,6 +160,7 @@ class Task {
     if (g.inner == ALIGNED)
       powers(reinterpret_cast<double *>(areas.lines), areas.whole * chunk.count, g.lines.emin_value, areas.line_powers);
     if (g.makes_inner_words()) words.start_chunk(chunk.start, chunk.count);
+    if (g.makes_outer_words()) outer_words.start_chunk(chunk.start / g.chunk);
   }
 
   Span products() const { return {chunk.start, chunk.count}; }
@@ -186,7 +188,7 @@ class Task {
       powers(reinterpret_cast<double *>(areas.lanes), PANEL * chunk.count, g.lanes.emin_value, areas.lane_powers);
     if (g.makes_inner_words()) g.swapped ? words.make_rows(panel.count) : words.make_tiles(panel.first, panel.count);
     const int64_t index = chunk.start / g.chunk, chunks = ceil_div(g.k, g.chunk);
-    if (g.makes_outer_words()) make_outer_words(g, batch, index, lines, panel, areas.outer_words);
+    if (g.makes_outer_words()) outer_words.make(panel, areas.outer_words);
     for (int64_t line = 0; line < lines.count; ++line) {
       uint32_t *const to = areas.outer_words + line * PANEL;
       for (int64_t lane = 0; g.outer_words && lane < PANEL; ++lane)

@@ -127,6 +127,8 @@ struct Magnitudes {
   uint32_t least, largest;
 };
 
+constexpr int64_t MOST_LINES = 64;  // that a task has
+
 // The kernels of one instruction set.
 struct Kernels {
   const char *name;

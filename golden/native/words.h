@@ -30,12 +30,12 @@ class RowWords {
     uint32_t *words;  // those of the panel
   };
   static int64_t base_count(const Gemm &g) { return (g.law.rows < g.k ? g.law.rows : g.k) + L; }
-  static int64_t at_stride(int64_t count) { return count + L; }
+  static int64_t at_stride(int64_t count) { return ceil_div(count, SOME) * SOME; }
   static int64_t most_tiles(const Gemm &g, int64_t lines) { return ((g.swapped ? lines : PANEL) - 1) / g.law.columns + 2; }
   // From one line to the next: no power of two, or they would compete for the same lines of the cache.
-  static int64_t word_stride(int64_t count) { return count + 24; }
+  static int64_t word_stride(int64_t count) { return at_stride(count) + 24; }
   static int64_t word_count(const Gemm &g, int64_t count, int64_t lines) {
-    return most_tiles(g, lines) * (g.swapped ? count * PANEL : lines * word_stride(count)) + L;
+    return most_tiles(g, lines) * (g.swapped ? count * PANEL : lines * word_stride(count));
   }
 
   RowWords(const Gemm &g, int64_t batch, Span lines, Span lanes, const Areas &areas)
@@ -84,28 +84,18 @@ class RowWords {
     made = {from, to + 1 - from};
     for (int64_t tile = from; tile <= to; ++tile) {
       for (; at_tile < tile; ++at_tile) leap_tile(areas.at);
-      for (int64_t k = 0; k < count; k += L) {
-        vu state = load<vu>(areas.at + k);
-        for (int64_t line = 0; line < lines; ++line) {
-          store(line_words(tile * g.law.columns, line) + k, word_of(state));
-          state = leap(state, g.inner_bits);
-        }
-      }
+      for (int64_t k = 0; k < count; k += SOME)
+        leap_rows(areas.at + k, false, lines, line_words(tile * g.law.columns, 0) + k, word_stride(count));
     }
   }
 
   // Swapped: the words of the next `used` rows, by tile, product and row.
   void make_rows(int64_t used) {
-    uint32_t some[PANEL][L];
+    uint32_t some[PANEL * SOME];
     for (int64_t slot = 0; slot <= last - first; ++slot)
-      for (int64_t k = 0; k < count; k += L) {
-        vu state = load<vu>(states(slot) + k);
-        for (int64_t row = 0; row < used; ++row) {
-          store(some[row], word_of(state));
-          state = leap(state, g.inner_bits);
-        }
-        store(states(slot) + k, state);
-        transpose(some[0], L, areas.words + (slot * count + k) * PANEL, PANEL, used, count - k < L ? count - k : L);
+      for (int64_t k = 0; k < count; k += SOME) {
+        leap_rows(states(slot) + k, true, used, some, SOME);
+        transpose(some, SOME, areas.words + (slot * count + k) * PANEL, PANEL, used, count - k < SOME ? count - k : SOME);
       }
   }
 
@@ -119,6 +109,9 @@ class RowWords {
   }
 
  private:
+  // Products whose generators leap side by side: a register alone would wait for itself at every leap.
+  static constexpr int CHAINS = 4, SOME = CHAINS * L;
+
   const Gemm &g;
   const Areas areas;
   const int64_t lines;
@@ -128,6 +121,19 @@ class RowWords {
   int64_t count = 0, at_tile = 0;
   Span made = {};               // tiles whose words are at hand
   Matrix next_step, next_tile;
+
+  // Words of SOME products from row to row, and, if asked to, the states after them.
+  void leap_rows(uint32_t *at, bool keep, int64_t rows, uint32_t *into, int64_t stride) const {
+    vu state[CHAINS];
+    for (int i = 0; i < CHAINS; ++i) state[i] = load<vu>(at + i * L);
+    for (int64_t row = 0; row < rows; ++row)
+#pragma GCC unroll 4
+      for (int i = 0; i < CHAINS; ++i) {
+        store(into + row * stride + i * L, word_of(state[i]));
+        state[i] = leap(state[i], g.inner_bits);
+      }
+    for (int i = 0; keep && i < CHAINS; ++i) store(at + i * L, state[i]);
+  }
 
   uint32_t *states(int64_t slot) const { return areas.at + slot * at_stride(count); }
   void leap_tile(uint32_t *at) const {
@@ -160,17 +166,45 @@ static vu adder_states(const Gemm &g, int64_t batch, int64_t chunk, int64_t colu
   return state;
 }
 
-// Words of the adders of one chunk's sums: into[line * PANEL + lane of the panel].
-static void make_outer_words(const Gemm &g, int64_t batch, int64_t chunk, Span lines, Span panel, uint32_t *into) {
-  const Span rows = g.swapped ? panel : lines, columns = g.swapped ? lines : panel;
-  uint32_t some[PANEL][L];
-  for (int64_t column = 0; column < columns.count; column += L) {
-    vu state = adder_states(g, batch, chunk, columns.first + column, rows.first);
-    for (int64_t row = 0; row < rows.count; ++row) {
-      store(g.swapped ? some[row] : into + row * PANEL + column, state >> (32 - g.outer_bits));
+// Words of the adders of the chunks' sums: into[line * PANEL + lane of the panel].
+class OuterWords {
+ public:
+  OuterWords(const Gemm &g, int64_t batch, Span lines, Span lanes) : g(g), batch(batch), lines(lines), first_row(lanes.first) {}
+
+  void start_chunk(int64_t index) {
+    chunk = index;
+    for (int64_t column = 0; g.swapped && column < lines.count; column += L)
+      store(at + column, adder_states(g, batch, chunk, lines.first + column, first_row));
+  }
+
+  // Of panels in their order.
+  void make(Span panel, uint32_t *into) {
+    if (g.swapped) {
+      uint32_t some[PANEL][L];
+      for (int64_t column = 0; column < lines.count; column += L) {
+        const int64_t left = lines.count - column;
+        store(at + column, leap_rows(load<vu>(at + column), panel.count, some[0], L));
+        transpose(some[0], L, into + column * PANEL, PANEL, panel.count, left < L ? left : L);
+      }
+    } else {
+      for (int64_t column = 0; column < panel.count; column += L)
+        leap_rows(adder_states(g, batch, chunk, panel.first + column, lines.first), lines.count, into + column, PANEL);
+    }
+  }
+
+ private:
+  const Gemm &g;
+  const int64_t batch;
+  const Span lines;
+  const int64_t first_row;  // swapped: of all panels
+  int64_t chunk = 0;
+  uint32_t at[MOST_LINES + L];  // swapped: states of the columns, at the next panel's first row
+
+  vu leap_rows(vu state, int64_t rows, uint32_t *into, int64_t stride) const {
+    for (int64_t row = 0; row < rows; ++row) {
+      store(into + row * stride, state >> (32 - g.outer_bits));
       state = leap(state, g.outer_bits);
     }
-    const int64_t left = columns.count - column;
-    if (g.swapped) transpose(some[0], L, into + column * PANEL, PANEL, rows.count, left < L ? left : L);
+    return state;
   }
-}
+};

@@ -81,7 +81,7 @@ def test_each_result_gets_its_words_whichever_way_the_product_is_turned(inner, d
 
 
 @pytest.mark.parametrize("inner", [ExactSum(), AlignedSum(13), Accumulator(format=FORMATS["fp32"])], ids=str)
-@pytest.mark.parametrize("shape", [(3000, 9, 6), (6, 2000, 5), (70, 300, 70)], ids=str)
+@pytest.mark.parametrize("shape", [(3000, 9, 6), (5, 3000, 20), (70, 300, 70)], ids=str)
 def test_long_products_are_split_without_a_trace(inner, shape):
     rng = np.random.default_rng(0)
     m, k, n = shape
