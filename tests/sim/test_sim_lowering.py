@@ -294,8 +294,9 @@ EXPECTED = {
     "gallus2018": ((HFP8_143, E4M3, E5M2), (HFP8_143, E4M3, E5M2), (16, 8, 8), (16, 8, 8)),
     "bf16": ((BF16, BF16, BF16), (BF16, BF16, BF16), (16, 16, 16), (16, 16, 16)),
     "fp16": ((FP16, FP16, FP16), (FP16, FP16, FP16), (16, 16, 16), (16, 16, 16)),
-    "fp32": ((FP32, FP32, FP32), (FP32, FP32, FP32), (32, 32, 32), (32, 32, 32)),
-}
+} | dict.fromkeys(  # what is done after training is not simulated
+    ("fp32", "afp", "micikevicius2022_ptq"), ((FP32, FP32, FP32), (FP32, FP32, FP32), (32, 32, 32), (32, 32, 32))
+)
 
 
 def ports(layer: Multiplying, tensors: Tensors, bits: int | None = None) -> list[tuple]:
