@@ -102,10 +102,24 @@ def _layers(row: dict[str, Any]) -> str:
     return ", ".join(f"{name.removesuffix('.weight')} {form}" for name, form in layers.items())
 
 
+def step() -> str:
+    """Time of a training step."""
+    record = recorded("training_step")
+    rows = [[row["step"], f"{row['ms']:.1f}", f"{row['of_pytorch']:.2f}"] for row in record["rows"]]
+    to_pytorch, to_qtorch = (record["ratios"][f"wang2018 / {rival}"] for rival in ("PyTorch", "qtorch"))
+    told = (
+        f"`wang2018` takes {1 / to_pytorch['of_best']:.1f} times as long as PyTorch (median of the rounds "
+        f"{1 / to_pytorch['of_rounds']:.1f}), QPyTorch {to_qtorch['of_best']:.1f} times as long as `wang2018` "
+        f"({to_qtorch['of_rounds']:.1f})."
+    )
+    return table(["step", "ms", "of PyTorch"], rows) + f"\n\n{told} {source(record)}"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "recipes": recipes,
     "choices": choices,
     "machines": machines,
     "models": models,
     "post": post_training,
+    "step": step,
 }

@@ -81,3 +81,13 @@ def test_all_that_was_asked_is_drawn(ablations: ModuleType, monkeypatch, tmp_pat
         runs[changed] |= {"tests": [{metric: 0.0}]}
         ablations.draw(name, runs)
         assert picture.read_bytes() != once, name
+
+
+def test_the_recorded_step_meets_its_goals() -> None:
+    record = json.loads((ROOT / "bench" / "results" / "training_step.json").read_text(encoding="utf-8"))
+    rows = {row["step"]: row["ms"] for row in record["rows"]}
+    assert record["batch"] == 64 and not record["absent"]
+    assert rows["wang2018"] <= 8 * rows["fp32"]
+    assert 20 * rows["wang2018"] <= rows["qtorch"]
+    for ratio in record["ratios"].values():
+        assert ratio["of_best"] >= ratio["goal"] and ratio["of_rounds"] >= ratio["goal"]
