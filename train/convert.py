@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from quaver.golden import Machine, Recipe, encode
 from quaver.golden.catalog import FP32
@@ -15,6 +16,8 @@ from quaver.train.site import Casts, Site
 PARTS = ("query", "key", "value", "scores", "context", "out_proj")
 """Products of an `nn.MultiheadAttention`, in their order."""
 KINDS = (nn.Linear, nn.Conv2d, MatMul, nn.MultiheadAttention)
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Where PyTorch keeps what is called beside a layer."""
 
 
 class Stand(nn.Module):
@@ -62,8 +65,8 @@ def convert(
     Unsuitable
         If the machine lacks a format of the recipe.
     ValueError
-        For a name in `exempt` that is no layer, a layer with an option that is not supported, and a model without
-        layers or one that was converted before.
+        For a name in `exempt` that is no layer, a layer with an option that is not supported, with hooks,
+        parametrizations or a `forward` of its own, and a model without layers or one that was converted before.
     """
     processor = Processor(recipe, machine=machine, seed=seed)
     if any(isinstance(module, Stand) for module in model.modules()):
@@ -123,7 +126,23 @@ def _sites(processor: Processor, found: Mapping[str, nn.Module]) -> Iterator[tup
         yield place, Site(processor, place, casts)
 
 
+def _check_plain(module: nn.Module, name: str) -> None:
+    """ValueError for a layer that does what the layer in its place would not."""
+    (kind,) = (kind for kind in KINDS if isinstance(module, kind))
+    parts = [module, module.out_proj] if isinstance(module, nn.MultiheadAttention) else [module]
+    if type(module).forward is not kind.forward:
+        own = f"forward of its own ({type(module).__name__})"
+    elif any(getattr(part, hooks) for part in parts for hooks in HOOKS):
+        own = "hooks"
+    elif any(is_parametrized(part) for part in parts):
+        own = "parametrizations"
+    else:
+        return
+    raise ValueError(f"{name} must have no {own}, unless exempt")
+
+
 def _exchanged(module: nn.Module, name: str, sites: Mapping[str, Site]) -> nn.Module:
+    _check_plain(module, name)
     new: nn.Module
     if isinstance(module, nn.Linear):
         new = layers.Linear(module, sites[name])

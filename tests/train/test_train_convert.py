@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import ml_dtypes
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from quaver.golden import PRESETS, RECIPES, Machine, Recipe, encode, to_float
 from quaver.golden.catalog import BF16, E4M3, E5M2, FP16
@@ -255,6 +256,23 @@ def test_what_cannot_be_converted(call: Callable[[], object], kind: type[Excepti
     assert str(error.value) == text
 
 
+class Doubled(nn.Linear):
+    """A layer whose products its place would not know of."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def with_hooks() -> Iterator[nn.Module]:
+    for kind in ("forward", "forward_pre", "full_backward", "full_backward_pre"):
+        layer = nn.Linear(2, 2)
+        getattr(layer, f"register_{kind}_hook")(lambda *_: None)
+        yield layer
+    attention = nn.MultiheadAttention(4, 2)
+    attention.out_proj.register_forward_hook(lambda *_: None)
+    yield attention
+
+
 @pytest.mark.parametrize(
     ("layer", "text"),
     [
@@ -267,6 +285,10 @@ def test_what_cannot_be_converted(call: Callable[[], object], kind: type[Excepti
             )
             for option in ({"add_bias_kv": True}, {"add_zero_attn": True}, {"kdim": 3}, {"vdim": 3})
         ),
+        (Doubled(2, 2), "1 must have no forward of its own (Doubled), unless exempt"),
+        *((hooked, "1 must have no hooks, unless exempt") for hooked in with_hooks()),
+        (weight_norm(nn.Linear(2, 2)), "1 must have no parametrizations, unless exempt"),
+        (weight_norm(nn.Conv2d(2, 2, 1)), "1 must have no parametrizations, unless exempt"),
     ],
 )
 def test_a_model_that_cannot_be_converted_is_left_alone(layer: nn.Module, text: str) -> None:
