@@ -164,7 +164,8 @@ def optimizer_for(
     Raises
     ------
     ValueError
-        For an unknown kind and numbers out of their ranges, with the field's name.
+        For an unknown kind, numbers out of their ranges and momentum in another format than master weights, as an
+        update unit keeps both in one; with the field's name.
     """
     check_choice("optimizer", kind, OPTIMIZERS)
     if recipe.host:
@@ -176,6 +177,8 @@ def optimizer_for(
     if kind == "adam":
         adam = Adam(format=recipe.master, moments=FP32, **common)
         return RoundedAdam(parameters, adam, lr=lr, weight_decay=weight_decay)
+    if recipe.velocity != recipe.master:
+        raise ValueError(f"velocity of {recipe.name} must be its master's {recipe.master}, not {recipe.velocity}")
     scalar = recipe.master if recipe.master.bits >= recipe.wide.bits else recipe.wide
     sgd = Sgd(lr=lr, format=recipe.master, scalar=scalar, **common)
     return RoundedSGD(parameters, sgd, lr=lr, momentum=momentum, weight_decay=weight_decay)

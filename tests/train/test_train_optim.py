@@ -292,6 +292,10 @@ def test_a_learning_rate_below_an_8_bit_format_is_not_lost() -> None:
             lambda p: optimizer_for(CHUNKED, p, kind="adam", lr=-0.1),
             "lr must be a finite number of at least 0, not -0.1",
         ),
+        (
+            lambda p: optimizer_for(replace(CHUNKED, velocity=FP32), p, lr=0.1),
+            "velocity of chunked must be its master's dlfloat16, not fp32",
+        ),
         (lambda p: RoundedAdam(p, Adam(), betas=(0.9, 1.0)), "beta2 must be at least 0 and below 1, not 1.0"),
         (lambda p: RoundedAdam(p, Adam(), eps=0.0), "eps must be a finite number above 0, not 0.0"),
         (lambda p: optimizer_for(CHUNKED, p, lr=0.1).step(lambda: 1.0), "closure must be None"),
