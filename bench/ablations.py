@@ -1,4 +1,4 @@
-"""What made the papers: one cause of an effect at a time, swept until the effect begins; five records, five figures.
+"""What made the papers: one cause of an effect at a time, swept until the effect begins; a record and a figure each.
 
     python bench/ablations.py -o bench/results            trains what is not recorded, and draws docs/figures/*.svg
     python bench/ablations.py -o bench/results --draw     draws what is recorded
@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments import Experiment, final, run_all
 
-from quaver.golden import RECIPES, RNE, Accumulator, Cast, Fixed, Recipe, sr
+from quaver.golden import RECIPES, RNE, Accumulator, Cast, Fixed, Recipe, Rounding, sr
 from quaver.golden.catalog import BF16, DLFLOAT16, E4M3FNUZ, E5M2, E5M2_WANG, E5M2FNUZ, E6M5, FP32, Format
 from quaver.golden.loss_scaling import ConstantScale
 from quaver.golden.recipe import FP32_SUMS
@@ -126,14 +126,14 @@ def gradient_formats() -> Iterator[Experiment]:
 BITS = (2, 4, 7, 9, 11, 13)
 
 
+def summed(fmt: Format, rounding: Rounding, chunk: int = FLAT) -> Recipe:
+    """Wang et al. 2018 with other sums, and without the wider operands at the edges."""
+    sums = Accumulator(format=fmt, rounding=rounding)
+    return replace(RECIPES["wang2018"], inner=sums, outer=sums, chunk=chunk, edge=Cast(format=E5M2_WANG))
+
+
 def bits() -> Iterator[Experiment]:
     """Ben Ali et al. 2024: sums in 1-6-5, rounded stochastically, need more than 4 random bits."""
-    wang = RECIPES["wang2018"]
-
-    def summed(fmt: Format, rounding: Any) -> Recipe:
-        sums = Accumulator(format=fmt, rounding=rounding)
-        return replace(wang, inner=sums, outer=sums, chunk=FLAT, edge=Cast(format=E5M2_WANG))
-
     for seed in SEEDS:
         settings = images("wang2018", seed=seed, epochs=5)
         yield Experiment(f"1-6-9 rne seed {seed}", settings, summed(DLFLOAT16, RNE))
@@ -141,6 +141,28 @@ def bits() -> Iterator[Experiment]:
         for count in BITS:
             yield Experiment(f"1-6-5 sr({count}) seed {seed}", settings, summed(E6M5, sr(count)))
         yield Experiment(f"fp32 seed {seed}", images("fp32", seed=seed, epochs=5))
+
+
+# ------------------------------------------------------------------------------------------------------------- width
+
+WIDTHS = (5, 4, 3, 2)
+WAYS = {
+    "one sum, rne": (RNE, FLAT),
+    "chunks of 64, rne": (RNE, 64),
+    "one sum, sr(4)": (sr(4), FLAT),
+    "one sum, sr(13)": (sr(13), FLAT),
+}
+
+
+def width() -> Iterator[Experiment]:
+    """Where chunks (Wang et al. 2018) and random bits (Ben Ali et al. 2024) begin to matter to a network this small."""
+    for seed in SEEDS:
+        settings = images("wang2018", seed=seed, epochs=5)
+        for bits_kept in WIDTHS:
+            narrow = replace(E6M5, name=f"e6m{bits_kept}_flush", mantissa_bits=bits_kept, source="")
+            fmt = E6M5 if bits_kept == E6M5.mantissa_bits else narrow
+            for way, (rounding, chunk) in WAYS.items():
+                yield Experiment(f"{way} 1-6-{bits_kept} seed {seed}", settings, summed(fmt, rounding, chunk))
 
 
 # ------------------------------------------------------------------------------------------------------------ figures
@@ -192,7 +214,10 @@ def draw_gradient_formats(plot: Any, runs: Runs) -> None:
             [b for b, v in known], [v for _, v in known], marker="o", markersize=4, label=f"gradients in {layout}"
         )
     plot.axhline(final(runs["fp32"]), linestyle=":", color="grey", label="FP32")
-    plot.set(xlabel="bias of the gradients' format", ylabel="bits per character")
+    ticks = (3, 4, 6, 10, 20, 40)
+    plot.set(xlabel="bias of the gradients' format", ylabel="bits per character", yscale="log")
+    plot.set_yticks(ticks, labels=map(str, ticks))
+    plot.minorticks_off()
 
 
 def draw_bits(plot: Any, runs: Runs) -> None:
@@ -201,6 +226,13 @@ def draw_bits(plot: Any, runs: Runs) -> None:
     for name, style in (("1-6-5 rne", "--"), ("1-6-9 rne", "-."), ("fp32", ":")):
         plot.axhline(spread(runs, name)[0], linestyle=style, linewidth=1, color="grey", label=name)
     plot.set(xlabel="random bits", ylabel="accuracy, %")
+
+
+def draw_width(plot: Any, runs: Runs) -> None:
+    """Accuracy against the stored significand of the sums."""
+    for way in WAYS:
+        line(plot, way, list(WIDTHS), [spread(runs, f"{way} 1-6-{kept}") for kept in WIDTHS])
+    plot.set(xlabel="bits of the stored significand of 1-6-m sums", ylabel="accuracy, %", xticks=WIDTHS)
 
 
 @dataclass(frozen=True)
@@ -218,6 +250,7 @@ ABLATIONS = {
     "scales": Ablation(scales, draw_scales, "Range of E5M2 gradients: LeNet-5, MNIST's digits"),
     "gradients": Ablation(gradient_formats, draw_gradient_formats, "Formats of a Transformer's gradients"),
     "bits": Ablation(bits, draw_bits, "Random bits of plain 1-6-5 sums: LeNet-5, MNIST's digits"),
+    "width": Ablation(width, draw_width, "Narrow sums: LeNet-5, MNIST's digits"),
 }
 
 
