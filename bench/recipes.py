@@ -14,7 +14,7 @@ from quaver.golden import RECIPES
 from quaver.train import Settings
 
 TRAINED = [name for name, recipe in RECIPES.items() if recipe.post_training == "none"]
-EPOCHS = {"mnist": 10, "fashion-mnist": 4}
+EPOCHS = {"mnist": 10, "fashion-mnist": 3}
 """Of each data set."""
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     options.add_argument("--data", nargs="+", default=list(EPOCHS), help="data of `quaver train`")
     options.add_argument("--recipes", nargs="+", choices=TRAINED, default=TRAINED)
     options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--epochs", type=int, help="by default 10 of MNIST's digits, 4 of Fashion-MNIST")
+    options.add_argument("--epochs", type=int, help="by default 10 of MNIST's digits, 3 of Fashion-MNIST")
     options.add_argument("--jobs", type=int, default=2, help="trainings at a time (default 2)")
     asked = options.parse_args()
     experiments = [
