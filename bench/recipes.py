@@ -6,16 +6,25 @@ What the record has already is not trained again.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from experiments import Experiment, run_all
 
-from quaver.golden import RECIPES
+from quaver.golden import RECIPES, RNE
+from quaver.golden.catalog import FP32
 from quaver.train import Settings
 
 TRAINED = [name for name, recipe in RECIPES.items() if recipe.post_training == "none"]
 EPOCHS = {"mnist": 10, "fashion-mnist": 3}
 """Of each data set."""
+VARIANTS = {
+    "mellempudi2019, activations to nearest": replace(
+        RECIPES["mellempudi2019"], activation=replace(RECIPES["mellempudi2019"].activation, rounding=RNE)
+    ),
+    "gallus2018, float32 master weights": replace(RECIPES["gallus2018"], master=FP32, velocity=FP32, update=RNE),
+}
+"""Recipes that fall behind on Fashion-MNIST, without what puts them there."""
 
 
 def main() -> None:
@@ -35,6 +44,18 @@ def main() -> None:
         for data in asked.data
         for seed in range(asked.seeds)
         for recipe in asked.recipes
+    ]
+    experiments += [
+        Experiment(
+            f"fashion-mnist {name} {seed}",
+            Settings.usual(
+                recipe.name, "lenet5", data="fashion-mnist", epochs=asked.epochs or EPOCHS["fashion-mnist"], seed=seed
+            ),
+            recipe,
+        )
+        for name, recipe in VARIANTS.items()
+        if "fashion-mnist" in asked.data and recipe.name in asked.recipes
+        for seed in range(asked.seeds)
     ]
     run_all(__file__, experiments, asked.output, asked.jobs)
 

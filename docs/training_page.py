@@ -1,6 +1,7 @@
 """The generated parts of docs/training.md."""
 
 from collections.abc import Callable
+from statistics import mean
 from typing import Any
 
 from docs.page_parts import recorded, source, table
@@ -9,6 +10,10 @@ from quaver.golden.fitting import PLACES, misfits, ports_at
 from quaver.golden.loss_scaling import BackOff, ConstantScale, LossScaling, RisingFloor
 from quaver.train.models import MODELS
 from quaver.train.settings import USUAL
+
+BASELINE = "fp32"
+NOTABLE = 0.5
+"""Points below the baseline from which on a recipe is to be explained."""
 
 
 def recipes() -> str:
@@ -77,9 +82,130 @@ def models() -> str:
     rows = []
     for name, model in MODELS.items():
         usual = USUAL[name]
-        how = f"{usual['optimizer']}, learning rate {usual['lr']:g}, batch {usual['batch']}, {usual['epochs']} epochs"
+        epochs = f"{usual['epochs']} epoch{'s' if usual['epochs'] > 1 else ''}"
+        how = f"{usual['optimizer']}, learning rate {usual['lr']:g}, batch {usual['batch']}, {epochs}"
         rows.append([f"`{name}`", model.kind, f"`{usual['data']}`", how, f"`{model.workload}`"])
     return table(["`--model`", "kind of data", "usual data", "usual settings", "workload of `quaver simulate`"], rows)
+
+
+# ------------------------------------------------------------------------------------------------- measured
+
+
+def _final(run: dict[str, Any]) -> float | None:
+    return None if run["diverged"] or not run["tests"] else run["tests"][-1][run["metric"]]
+
+
+def accuracies(data: str) -> dict[str, list[float | None]]:
+    """Accuracy after the last epoch of each recipe on `data`, one per seed; None of a training that diverged."""
+    found: dict[str, list[float | None]] = {}
+    for name, run in recorded("recipes")["runs"].items():
+        where, _, told = name.partition(" ")
+        recipe, _, _ = told.rpartition(" ")
+        if where == data:
+            found.setdefault(recipe, []).append(_final(run))
+    return found
+
+
+def results(data: str) -> str:
+    """Accuracy of every recipe beside its baseline."""
+    found = accuracies(data)
+    baseline = mean(value for value in found[BASELINE] if value is not None)
+    rows = []
+    for recipe in sorted(found, key=lambda name: name != BASELINE):  # the baseline first
+        values = [value for value in found[recipe] if value is not None]
+        lost = len(found[recipe]) - len(values)
+        if not values:
+            rows.append([_code(recipe), "diverged", "", ""])
+            continue
+        apart = mean(values) - baseline
+        told = f"{min(values):.2f} to {max(values):.2f}" + (f", {lost} diverged" if lost else "")
+        rows.append([_code(recipe), f"{mean(values):.2f}", told, "" if recipe == BASELINE else f"{apart:+.2f}"])
+    return table(["recipe", "accuracy, %", f"{len(found[BASELINE])} seeds", "to fp32, points"], rows)
+
+
+def _code(recipe: str) -> str:
+    """A recipe's name as what one types, without what is changed in it."""
+    name, comma, changed = recipe.partition(",")
+    return f"`{name}`{comma}{changed}"
+
+
+def ablation(name: str, place: Callable[[str], tuple[str, str]], corner: str) -> str:
+    """Results of a sweep: `place` says row and column of a run's name without its seed."""
+    record = recorded(f"ablation_{name}")
+    cells: dict[str, dict[str, list[float | None]]] = {}
+    for run_name, run in record["runs"].items():
+        row, column = place(run_name.partition(" seed ")[0])
+        cells.setdefault(row, {}).setdefault(column, []).append(_final(run))
+    heads = list(dict.fromkeys(column for each in cells.values() for column in each))
+    rows = [[row, *(_told(each.get(column, [])) for column in heads)] for row, each in cells.items()]
+    return table([corner, *heads], rows) + "\n\n" + source(record)
+
+
+def _told(values: list[float | None]) -> str:
+    """Mean of the seeds, and the spread where there are several."""
+    if not values:
+        return ""
+    known = [value for value in values if value is not None]
+    lost = f"{len(values) - len(known)} diverged"
+    if not known:
+        return "diverged"
+    text = f"{mean(known):.2f}" + (f" ({min(known):.2f} to {max(known):.2f})" if len(known) > 1 else "")
+    return f"{text}, {lost}" if len(known) < len(values) else text
+
+
+def chunks() -> str:
+    """Accuracy by chunk and batch."""
+
+    def place(name: str) -> tuple[str, str]:
+        what, _, batch = name.rpartition(" batch ")
+        return what, f"batch {batch}"
+
+    return ablation("chunks", place, "1-6-9 sums, to nearest")
+
+
+def update() -> str:
+    """Accuracy by rounding of the update and learning rate."""
+
+    def place(name: str) -> tuple[str, str]:
+        what, _, rate = name.rpartition(" lr ")
+        return what, f"learning rate {rate}"
+
+    return ablation("update", place, "update")
+
+
+def scales() -> str:
+    """Accuracy by loss scale."""
+
+    def place(name: str) -> tuple[str, str]:
+        what, _, exponent = name.rpartition(" scale ")
+        return f"2^{exponent}", what
+
+    return ablation("scales", place, "loss scale")
+
+
+def gradients() -> str:
+    """Bits per character by format and bias."""
+
+    def place(name: str) -> tuple[str, str]:
+        what, _, bias = name.rpartition(" bias ")
+        return (f"bias {bias}", what) if what else ("float32", name)
+
+    return ablation("gradients", place, "gradients")
+
+
+def bits() -> str:
+    """Accuracy by random bits."""
+    return ablation("bits", lambda name: (name, "accuracy, %"), "sums")
+
+
+def width() -> str:
+    """Accuracy by the width of sums."""
+
+    def place(name: str) -> tuple[str, str]:
+        way, _, kept = name.rpartition(" 1-6-")
+        return way, f"1-6-{kept}"
+
+    return ablation("width", place, "sums")
 
 
 def post_training() -> str:
@@ -120,6 +246,14 @@ PARTS: dict[str, Callable[[], str]] = {
     "choices": choices,
     "machines": machines,
     "models": models,
+    "mnist": lambda: results("mnist"),
+    "fashion": lambda: results("fashion-mnist") + "\n\n" + source(recorded("recipes")),
+    "chunks": chunks,
+    "update": update,
+    "scales": scales,
+    "gradients": gradients,
+    "bits": bits,
+    "width": width,
     "post": post_training,
     "step": step,
 }
