@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experiments import Experiment, run_all
 
-from quaver.golden import RECIPES, RNE, Cast
+from quaver.golden import RECIPES, RNE, Cast, Recipe
 from quaver.golden.catalog import E4M3, FP32
 from quaver.train import Settings
 
@@ -40,23 +40,20 @@ def main() -> None:
     options.add_argument("--epochs", type=int, help="by default 10 of MNIST's digits, 3 of Fashion-MNIST")
     options.add_argument("--jobs", type=int, default=2, help="trainings at a time (default 2)")
     asked = options.parse_args()
+
+    def training(data: str, name: str, seed: int, recipe: Recipe) -> Experiment:
+        epochs = asked.epochs or EPOCHS.get(data)
+        settings = Settings.usual(recipe.name, "lenet5", data=data, epochs=epochs, seed=seed)
+        return Experiment(f"{data} {name} {seed}", settings, recipe)
+
     experiments = [
-        Experiment(
-            f"{data} {recipe} {seed}",
-            Settings.usual(recipe, "lenet5", data=data, epochs=asked.epochs or EPOCHS.get(data), seed=seed),
-        )
+        training(data, name, seed, RECIPES[name])
         for data in asked.data
         for seed in range(asked.seeds)
-        for recipe in asked.recipes
+        for name in asked.recipes
     ]
     experiments += [
-        Experiment(
-            f"fashion-mnist {name} {seed}",
-            Settings.usual(
-                recipe.name, "lenet5", data="fashion-mnist", epochs=asked.epochs or EPOCHS["fashion-mnist"], seed=seed
-            ),
-            recipe,
-        )
+        training("fashion-mnist", name, seed, recipe)
         for name, recipe in VARIANTS.items()
         if "fashion-mnist" in asked.data and recipe.name in asked.recipes
         for seed in range(asked.seeds)

@@ -153,59 +153,14 @@ def _told(values: list[float | None]) -> str:
     return f"{text}, {lost}" if len(known) < len(values) else text
 
 
-def chunks() -> str:
-    """Accuracy by chunk and batch."""
+def _around(parting: str, row: str, column: str) -> Callable[[str], tuple[str, str]]:
+    """Row and column, as `{0}` and `{1}` of them say, of names in two parts; the baseline's has one."""
 
     def place(name: str) -> tuple[str, str]:
-        what, _, batch = name.rpartition(" batch ")
-        return what, f"batch {batch}"
+        before, parted, after = name.rpartition(parting)
+        return (row.format(before, after), column.format(before, after)) if parted else ("float32", name)
 
-    return ablation("chunks", place, "1-6-9 sums, to nearest")
-
-
-def update() -> str:
-    """Accuracy by rounding of the update and learning rate."""
-
-    def place(name: str) -> tuple[str, str]:
-        what, _, rate = name.rpartition(" lr ")
-        return what, f"learning rate {rate}"
-
-    return ablation("update", place, "update")
-
-
-def scales() -> str:
-    """Accuracy by loss scale."""
-
-    def place(name: str) -> tuple[str, str]:
-        what, _, exponent = name.rpartition(" scale ")
-        return f"2^{exponent}", what
-
-    return ablation("scales", place, "loss scale")
-
-
-def gradients() -> str:
-    """Bits per character by format and bias."""
-
-    def place(name: str) -> tuple[str, str]:
-        what, _, bias = name.rpartition(" bias ")
-        return (f"bias {bias}", what) if what else ("float32", name)
-
-    return ablation("gradients", place, "gradients")
-
-
-def bits() -> str:
-    """Accuracy by random bits."""
-    return ablation("bits", lambda name: (name, "accuracy, %"), "sums")
-
-
-def width() -> str:
-    """Accuracy by the width of sums."""
-
-    def place(name: str) -> tuple[str, str]:
-        way, _, kept = name.rpartition(" 1-6-")
-        return way, f"1-6-{kept}"
-
-    return ablation("width", place, "sums")
+    return place
 
 
 def post_training() -> str:
@@ -248,12 +203,12 @@ PARTS: dict[str, Callable[[], str]] = {
     "models": models,
     "mnist": lambda: results("mnist"),
     "fashion": lambda: results("fashion-mnist") + "\n\n" + source(recorded("recipes")),
-    "chunks": chunks,
-    "update": update,
-    "scales": scales,
-    "gradients": gradients,
-    "bits": bits,
-    "width": width,
+    "chunks": lambda: ablation("chunks", _around(" batch ", "{0}", "batch {1}"), "1-6-9 sums, to nearest"),
+    "update": lambda: ablation("update", _around(" lr ", "{0}", "learning rate {1}"), "update"),
+    "scales": lambda: ablation("scales", _around(" scale ", "2^{1}", "{0}"), "loss scale"),
+    "gradients": lambda: ablation("gradients", _around(" bias ", "bias {1}", "{0}"), "gradients"),
+    "bits": lambda: ablation("bits", lambda name: (name, "accuracy, %"), "sums"),
+    "width": lambda: ablation("width", _around(" 1-6-", "{0}", "1-6-{1}"), "sums"),
     "post": post_training,
     "step": step,
 }
